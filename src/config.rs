@@ -1,0 +1,93 @@
+//! What the server runs with, resolved and checked once. Command lines and files are turned into it by
+//! [`crate::cli`] and [`crate::gearmand`]; nothing after them looks at an option again.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::engine::Settings;
+
+/// Everything a running server was told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses to listen on, each bound separately.
+    pub listen: Vec<SocketAddr>,
+    /// Connections the system may hold back before they are accepted.
+    pub backlog: u32,
+    /// How long to try again when an address is still in use.
+    pub bind_patience: Duration,
+    /// Probes that find peers which vanished without a goodbye.
+    pub keepalive: Keepalive,
+    /// Threads that serve connections. `None`: chosen by the machine.
+    pub threads: Option<usize>,
+    /// Open files allowed; `None` raises the limit as far as the system permits.
+    pub file_descriptors: Option<u64>,
+    /// What a peer may make the server hold.
+    pub limits: Limits,
+    /// Rules and bounds of the queues.
+    pub engine: Settings,
+    /// How long running jobs may go on after a graceful stop began. `None`: until they are done.
+    pub stop_timeout: Option<Duration>,
+    /// Whether the text command `shutdown` is honoured from other machines too.
+    pub remote_shutdown: bool,
+    /// The version that the text command `version` tells.
+    pub version: String,
+    /// The word that the text command `verbose` tells, in gearmand's terms (`ERROR`, `INFO`, …).
+    pub verbose: String,
+}
+
+/// TCP keepalive; `None` leaves a value to the system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub idle: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+    /// Unanswered probes before the connection is given up.
+    pub count: Option<u32>,
+}
+
+/// Bounds on what one peer, or all of them, can make the server hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest body of a binary packet, in bytes. A larger one is answered ARGUMENT_TOO_LARGE and the connection closed.
+    pub max_frame: u64,
+    /// Most connections at once. `None`: as many as open files allow.
+    pub max_connections: Option<usize>,
+    /// Bytes that may wait for a peer that does not read; beyond it the peer is closed.
+    pub max_outbox: usize,
+    /// A packet that was begun must be complete after this time, and a second more for each 64 KiB received.
+    pub frame_timeout: Duration,
+    /// A connection that sends nothing for this long is closed. `None`: never, which client libraries expect.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame: 256 << 20,
+            max_connections: None,
+            max_outbox: 64 << 20,
+            frame_timeout: Duration::from_secs(60),
+            idle_timeout: None,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            backlog: 1024,
+            bind_patience: Duration::ZERO,
+            keepalive: Keepalive::default(),
+            threads: None,
+            file_descriptors: None,
+            limits: Limits::default(),
+            engine: Settings::default(),
+            stop_timeout: Some(Duration::from_secs(30)),
+            remote_shutdown: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            verbose: "INFO".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The job server as a state machine.
+mod settings;
+pub use settings::Settings;

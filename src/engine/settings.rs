@@ -1,0 +1,47 @@
+//! What an operator may decide about the queues. Plain values, set once at start.
+
+/// Rules and bounds of the queue manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What stands before the colon and the number of every job handle. At most
+    /// [`Settings::MAX_HANDLE_PREFIX`] bytes, so that 20 digits fit into the 63 bytes libraries allow.
+    pub handle_prefix: String,
+    /// How many times a job may be handed out before it is given up because its worker vanished or ran out
+    /// of time. `None`: as often as it takes.
+    pub attempts: Option<u32>,
+    /// How many sleeping workers are woken for each job that is ready; [`u32::MAX`] wakes all.
+    pub wake_per_job: u32,
+    /// Every connection behaves as if it had sent OPTION_REQ `exceptions`.
+    pub exceptions: bool,
+    /// Longest unique id or reducer name, in bytes. Longer ones are answered ARGUMENT_TOO_LARGE.
+    pub max_unique: usize,
+    /// Longest function name, in bytes.
+    pub max_function_name: usize,
+    /// Most functions one connection may register; beyond it the connection is closed.
+    pub max_abilities: usize,
+    /// Most functions that exist at once; a submit or registration that needs one more is refused.
+    pub max_functions: usize,
+    /// Most bytes all jobs together may take in memory; beyond it new jobs are answered QUEUE_ERROR.
+    pub max_memory: u64,
+}
+
+impl Settings {
+    /// Longest handle prefix that leaves room for the colon and a number of 20 digits in 63 bytes.
+    pub const MAX_HANDLE_PREFIX: usize = 42;
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            handle_prefix: "H:gearhouse".into(),
+            attempts: None,
+            wake_per_job: 1,
+            exceptions: false,
+            max_unique: 1024,
+            max_function_name: 8192,
+            max_abilities: 100_000,
+            max_functions: 1_000_000,
+            max_memory: 4 << 30,
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The `gearhouse` command.
+fn main() {}

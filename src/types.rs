@@ -1,0 +1,78 @@
+//! The small values every part shares: numbers with a meaning, so that one kind cannot pass for another.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Microseconds since the Unix epoch. The engine never sees it go back: see [`crate::clock`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// A moment so many microseconds after the Unix epoch.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// A moment so many seconds after the Unix epoch; far futures saturate.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1_000_000))
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to this moment, zero if `earlier` is later.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment and `span` more; far futures saturate.
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The number in a job handle `PREFIX:NUMBER`. Counts up, never reused, also not after a restart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct JobId(pub u64);
+
+/// One connection for as long as the process lives. Counts up; never a descriptor number, which the system reuses.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A function's place in the engine's table. Never leaves the engine: names are what peers see.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FunctionId(pub u32);
+
+/// A position in the log of what must survive a restart. Larger is later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct RecordNo(pub u64);
+
+impl RecordNo {
+    /// Depends on nothing: may leave at once.
+    pub const NONE: RecordNo = RecordNo(0);
+}
+
+/// A job's priority. The order of declaration is the order of service.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Priority {
+    /// SUBMIT_JOB_HIGH and SUBMIT_JOB_HIGH_BG.
+    High,
+    /// All submits that name no priority.
+    Normal,
+    /// SUBMIT_JOB_LOW and SUBMIT_JOB_LOW_BG.
+    Low,
+}
+
+impl Priority {
+    /// All priorities, first served first.
+    pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+}

@@ -1,5 +1,6 @@
 //! Gearhouse: a job server that speaks the Gearman protocol.
-pub mod types;
 pub mod config;
 pub mod engine;
+pub mod protocol;
 pub mod server;
+pub mod types;

@@ -1,0 +1,150 @@
+//! What a submit asks for, kept as the one body it came in.
+
+use bytes::Bytes;
+
+use super::frame::argument;
+use super::{Kind, Refusal, WriteBuf};
+
+/// Bodies up to this many bytes are copied when their job is kept, so that a small job does not keep a whole
+/// read buffer alive; larger ones own their memory in practice.
+const COPIED: usize = 4096;
+
+/// Function, unique id, reducer and payload of a job: slices of the submit's body.
+///
+/// The body of JOB_ASSIGN_UNIQ (and JOB_ASSIGN_ALL) is the handle followed by these bytes as they came, so a job
+/// is stored the way it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    body: Bytes,
+    /// Ends of function, unique id and reducer; the reducer's equals the unique id's if the kind has none.
+    ends: [u16; 3],
+    payload_start: u16,
+}
+
+impl Spec {
+    /// Reads the body of a submit of this kind; also returns the fields between the unique id and the payload.
+    ///
+    /// # Errors
+    /// INVALID_PACKET if a separator is missing, ARGUMENT_TOO_LARGE if the fields before the payload take more
+    /// than 65,535 bytes.
+    pub fn parse(kind: Kind, body: Bytes) -> Result<(Spec, Vec<Bytes>), Refusal> {
+        let mut ends = Ends { body: &body, from: 0 };
+        let function = ends.next(kind)?;
+        let unique = ends.next(kind)?;
+        let between = kind.arguments().saturating_sub(3);
+        let mut extras = Vec::new();
+        let mut reducer = unique;
+        for index in 0..between {
+            let from = ends.from;
+            let end = ends.next(kind)?;
+            if index == 0 && has_reducer(kind) {
+                reducer = end;
+            }
+            extras.push((from, end));
+        }
+        let payload_start = u16::try_from(ends.from).map_err(|_| Refusal::NAMES_TOO_LARGE)?;
+        let extras = extras.into_iter().map(|(from, end)| body.slice(from..end)).collect();
+        // All ends lie before the payload, whose start was just checked.
+        let ends = [function, unique, reducer].map(|end| u16::try_from(end).unwrap_or(u16::MAX));
+        Ok((Spec { body, ends, payload_start }, extras))
+    }
+
+    /// The function's name.
+    pub fn function(&self) -> &[u8] {
+        &self.body[..self.end(0)]
+    }
+
+    /// The function's name, sharing the body's memory.
+    pub fn function_bytes(&self) -> Bytes {
+        self.body.slice(..self.end(0))
+    }
+
+    /// The unique id; empty if none was given.
+    pub fn unique(&self) -> &[u8] {
+        &self.body[self.end(0) + 1..self.end(1)]
+    }
+
+    /// The reducer's name; empty for all but reduce jobs.
+    pub fn reducer(&self) -> &[u8] {
+        if self.ends[1] == self.ends[2] { &[] } else { &self.body[self.end(1) + 1..self.end(2)] }
+    }
+
+    /// The payload, any bytes.
+    pub fn payload(&self) -> &[u8] {
+        &self.body[usize::from(self.payload_start)..]
+    }
+
+    /// Writes the payload, without a copy if it is large.
+    pub fn put_payload(&self, into: &mut WriteBuf) {
+        if self.body.len() <= COPIED {
+            into.put_slice(self.payload());
+        } else {
+            into.put_shared(&self.body.slice(usize::from(self.payload_start)..));
+        }
+    }
+
+    /// Bytes of memory that keeping this takes.
+    pub fn len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Whether the body is empty, which no parsed spec is.
+    pub fn is_empty(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// The same, fit to be kept for long: see [`COPIED`].
+    pub fn to_kept(&self) -> Spec {
+        let body =
+            if self.body.len() <= COPIED { Bytes::copy_from_slice(&self.body) } else { self.body.clone() };
+        Spec { body, ..*self }
+    }
+
+    fn end(&self, index: usize) -> usize {
+        usize::from(self.ends[index])
+    }
+}
+
+fn has_reducer(kind: Kind) -> bool {
+    matches!(kind, Kind::SubmitReduceJob | Kind::SubmitReduceJobBackground)
+}
+
+struct Ends<'a> {
+    body: &'a [u8],
+    from: usize,
+}
+
+impl Ends<'_> {
+    /// Where the next argument ends: at its NUL, which is passed over.
+    fn next(&mut self, kind: Kind) -> Result<usize, Refusal> {
+        let (_, argument) = argument(&self.body[self.from..]).map_err(|_| Refusal::too_short(kind))?;
+        let end = self.from + argument.len();
+        self.from = end + 1;
+        Ok(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_found_in_its_place() {
+        let (spec, extras) =
+            Spec::parse(Kind::SubmitReduceJob, Bytes::from_static(b"f\0u\0red\0agg\0da\0ta")).unwrap();
+        assert_eq!((spec.function(), spec.unique(), spec.reducer()), (&b"f"[..], &b"u"[..], &b"red"[..]));
+        assert_eq!(spec.payload(), b"da\0ta");
+        assert_eq!(extras, ["red", "agg"]);
+
+        let (spec, extras) =
+            Spec::parse(Kind::SubmitJobSched, Bytes::from_static(b"f\0\00\0*\01\02\03\0")).unwrap();
+        assert_eq!((spec.unique(), spec.reducer(), spec.payload()), (&b""[..], &b""[..], &b""[..]));
+        assert_eq!(extras, ["0", "*", "1", "2", "3"]);
+    }
+
+    #[test]
+    fn a_missing_separator_is_refused_not_hunted_for() {
+        assert!(Spec::parse(Kind::SubmitJob, Bytes::from_static(b"abcde")).is_err());
+        assert!(Spec::parse(Kind::SubmitJobEpoch, Bytes::from_static(b"f\0u\0payload")).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! Bytes on their way out: small parts flattened, large bodies chained, so that one vectored write sends many packets.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Parts from this size on are chained rather than copied.
+const CHAINED: usize = 4096;
+
+/// A line of bytes to be written. Empty, it owns no memory.
+#[derive(Debug, Default)]
+pub struct WriteBuf {
+    chain: VecDeque<Bytes>,
+    tail: BytesMut,
+    len: usize,
+}
+
+impl WriteBuf {
+    /// Appends a copy of these bytes.
+    pub fn put_slice(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Appends these bytes, without a copy if they are many.
+    pub fn put_shared(&mut self, bytes: &Bytes) {
+        if bytes.len() < CHAINED {
+            self.put_slice(bytes);
+        } else {
+            self.seal();
+            self.chain.push_back(bytes.clone());
+            self.len += bytes.len();
+        }
+    }
+
+    /// Makes room for so many bytes that will be put one by one.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.tail.reserve(bytes);
+    }
+
+    /// Moves everything in `other` to the end of this line.
+    pub fn append(&mut self, other: &mut WriteBuf) {
+        if self.len == 0 {
+            std::mem::swap(self, other);
+            return;
+        }
+        self.seal();
+        self.chain.append(&mut other.chain);
+        self.tail = other.tail.split();
+        self.len += std::mem::take(&mut other.len);
+    }
+
+    /// Bytes not yet written.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether all is written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Gives back what memory it holds; for a connection that falls silent.
+    pub fn release(&mut self) {
+        if self.len == 0 {
+            *self = WriteBuf::default();
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            self.chain.push_back(self.tail.split().freeze());
+        }
+    }
+}
+
+impl Buf for WriteBuf {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.chain.front().map_or(&self.tail, |first| first)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let parts = self.chain.iter().map(|part| &part[..]).chain([&self.tail[..]]);
+        let mut count = 0;
+        for (slice, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
+            *slice = IoSlice::new(part);
+            count += 1;
+        }
+        count
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.len = self.len.checked_sub(count).expect("a writer cannot have written more than it was given");
+        while let Some(first) = self.chain.front_mut() {
+            if first.len() > count {
+                first.advance(count);
+                return;
+            }
+            count -= first.len();
+            self.chain.pop_front();
+        }
+        if count == self.tail.len() {
+            // Keeps the memory for the next answers, where `advance` would move past it.
+            self.tail.clear();
+        } else {
+            self.tail.advance(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out_in_order(parts in prop::collection::vec((0_usize..9000, any::<bool>()), 0..12),
+                                           steps in prop::collection::vec(1_usize..7000, 1..20)) {
+            let (mut line, mut expected) = (WriteBuf::default(), Vec::new());
+            for (index, (len, shared)) in parts.iter().enumerate() {
+                let part = Bytes::from(vec![index as u8; *len]);
+                if *shared { line.put_shared(&part) } else { line.put_slice(&part) }
+                expected.extend_from_slice(&part);
+            }
+            let mut other = WriteBuf::default();
+            other.put_slice(b"end");
+            line.append(&mut other);
+            expected.extend_from_slice(b"end");
+
+            let mut written = Vec::new();
+            let mut steps = steps.iter().cycle();
+            while line.has_remaining() {
+                let mut slices = [IoSlice::new(&[]); 4];
+                let count = line.chunks_vectored(&mut slices);
+                let offered: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+                prop_assert!(!offered.is_empty());
+                let taken = offered.len().min(*steps.next().unwrap());
+                written.extend_from_slice(&offered[..taken]);
+                line.advance(taken);
+            }
+            prop_assert_eq!(written, expected);
+            prop_assert!(line.is_empty());
+        }
+    }
+}

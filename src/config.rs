@@ -27,12 +27,6 @@ pub struct Config {
     pub engine: Settings,
     /// How long running jobs may go on after a graceful stop began. `None`: until they are done.
     pub stop_timeout: Option<Duration>,
-    /// Whether the text command `shutdown` is honoured from other machines too.
-    pub remote_shutdown: bool,
-    /// The version that the text command `version` tells.
-    pub version: String,
-    /// The word that the text command `verbose` tells, in gearmand's terms (`ERROR`, `INFO`, …).
-    pub verbose: String,
 }
 
 /// TCP keepalive; `None` leaves a value to the system.
@@ -85,9 +79,6 @@ impl Default for Config {
             limits: Limits::default(),
             engine: Settings::default(),
             stop_timeout: Some(Duration::from_secs(30)),
-            remote_shutdown: false,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            verbose: "INFO".to_owned(),
         }
     }
 }

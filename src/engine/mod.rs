@@ -1,3 +1,226 @@
-//! The job server as a state machine.
+//! The job server as a state machine. It takes requests with the time and pushes responses and log records.
+//! It reads no clock, draws no random number, owns no socket, takes no lock and never waits.
+//!
+//! One file for each verb: [`submit`], [`grab`], [`work`], [`abilities`], [`sleep`], [`leave`], [`timers`],
+//! [`schedule`], [`status`], [`admin`], [`drain`]. What they share is in [`job`], [`function`], [`peer`] and [`unique`].
+
+mod abilities;
+mod admin;
+mod check;
+mod drain;
+mod function;
+mod grab;
+mod job;
+mod jobs;
+mod leave;
+mod output;
+mod peer;
+mod record;
+mod schedule;
 mod settings;
-pub use settings::Settings;
+mod sleep;
+mod status;
+mod submit;
+mod timers;
+mod unique;
+mod work;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use foldhash::quality::FixedState;
+
+pub use self::admin::Lister;
+pub use self::output::{Drain, Output};
+pub use self::peer::PeerInfo;
+pub use self::record::Record;
+pub use self::settings::Settings;
+
+use self::function::Functions;
+use self::job::Job;
+use self::jobs::Jobs;
+use self::peer::{Peer, Peers};
+use self::schedule::Schedules;
+use self::sleep::Call;
+use self::unique::Uniques;
+use crate::protocol::{Handle, Refusal, Request, Response};
+use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
+
+/// The queues, and everything that decides about them.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    now: Timestamp,
+    /// The number for the next job, recurring job, or place in a line: all from one counter.
+    next_number: u64,
+    jobs: Jobs,
+    functions: Functions,
+    peers: Peers,
+    uniques: Uniques,
+    schedules: Schedules,
+    /// When each delayed job, timed job and recurring job is next due.
+    timers: BTreeSet<(Timestamp, JobId)>,
+    /// NOOPs that were sent and perhaps not answered, oldest first.
+    calls: VecDeque<Call>,
+    call_count: u64,
+    /// Bytes that all jobs are accounted with.
+    memory: u64,
+    running: usize,
+    draining: Option<Drain>,
+}
+
+/// What comes from outside and must not be guessable or repeat: drawn once, at start.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed {
+    /// Number of the first job. Larger than any number an earlier process gave out with the same handle prefix.
+    pub first_job: JobId,
+    /// Seeds the tables that peers' names and unique ids are kept in.
+    pub hash: u64,
+}
+
+impl Engine {
+    /// An empty server.
+    pub fn new(settings: Settings, seed: Seed) -> Self {
+        let hasher = FixedState::with_seed(seed.hash);
+        Self {
+            settings,
+            now: Timestamp::default(),
+            next_number: seed.first_job.0.max(1),
+            jobs: Jobs::default(),
+            functions: Functions::new(hasher.clone()),
+            peers: Peers::default(),
+            uniques: Uniques::new(hasher),
+            schedules: Schedules::default(),
+            timers: BTreeSet::new(),
+            calls: VecDeque::new(),
+            call_count: 0,
+            memory: 0,
+            running: 0,
+            draining: None,
+        }
+    }
+
+    /// A connection came. Must be called before its first request.
+    pub fn connect(&mut self, conn: ConnId, info: PeerInfo) {
+        self.peers.insert(conn, Peer::new(info, self.settings.exceptions));
+    }
+
+    /// A connection went. Jobs it held are put back, jobs that only it waited for are dropped.
+    pub fn disconnect(&mut self, now: Timestamp, conn: ConnId, out: &mut impl Output) {
+        self.advance_clock(now);
+        self.leave(conn, out);
+    }
+
+    /// Carries out one request of a connection. Requests of one connection must come in the order they were sent.
+    pub fn apply(&mut self, now: Timestamp, conn: ConnId, request: Request, out: &mut impl Output) {
+        self.advance_clock(now);
+        match request {
+            Request::Submit(submit) => self.submit(conn, submit, out),
+            Request::Grab(flavor) => self.grab(conn, flavor, out),
+            Request::Work(work) => self.work(conn, &work, out),
+            Request::CanDo { function, timeout } => self.can_do(conn, &function, timeout, out),
+            Request::CantDo(function) => self.cant_do(conn, &function, out),
+            Request::ResetAbilities => self.reset_abilities(conn, out),
+            Request::PreSleep => self.pre_sleep(conn, out),
+            Request::GetStatus(handle) => self.get_status(conn, &handle, out),
+            Request::GetStatusUnique(unique) => self.get_status_unique(conn, &unique, out),
+            Request::SetOption(option) => self.set_option(conn, &option, out),
+            Request::SetClientId(id) => {
+                if let Some(peer) = self.peers.get_mut(conn) {
+                    peer.set_client_id(&id);
+                }
+            }
+            Request::Echo(body) => reply(out, conn, Response::Echo(&body)),
+            Request::Admin(admin) => self.admin(conn, admin, out),
+            Request::Refused(refusal) => refuse(out, conn, &refusal),
+        }
+    }
+
+    /// Does what has become due. Does a bounded part of it: call again while [`Engine::next_deadline`] is past.
+    pub fn advance(&mut self, now: Timestamp, out: &mut impl Output) {
+        self.advance_clock(now);
+        self.run_timers(out);
+    }
+
+    /// The moment at which [`Engine::advance`] next has something to do.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let timer = self.timers.first().map(|(when, _)| *when);
+        let call = self.calls.front().map(|call| call.overdue);
+        [timer, call, self.functions.next_expiry()].into_iter().flatten().min()
+    }
+
+    /// Callers may read their clocks in one order and get here in another; the latest time counts.
+    fn advance_clock(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    fn next_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    fn handle(&self, id: JobId) -> Handle<'_> {
+        Handle { prefix: &self.settings.handle_prefix, id }
+    }
+
+    /// Takes a job out of every table, wherever it stands. The caller tells those who wait for it.
+    fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<Job> {
+        self.uniques.remove(&self.jobs, id);
+        let job = self.jobs.remove(id)?;
+        if let Some(deadline) = job.deadline() {
+            self.timers.remove(&(deadline, id));
+        }
+        self.leave_state(id, &job);
+        for conn in &job.waiting {
+            if let Some(peer) = self.peers.get_mut(*conn) {
+                peer.awaits.remove(&id);
+            }
+        }
+        if job.kept {
+            out.persist(Record::Done(id));
+        }
+        self.memory -= Job::cost(&job.spec);
+        self.expire_if_unused(job.function);
+        Some(job)
+    }
+
+    /// Takes a job out of the counts and sets of its state.
+    fn leave_state(&mut self, id: JobId, job: &Job) {
+        let function = self.functions.get_mut(job.function);
+        match job.state {
+            job::State::Ready => {
+                function.ready[job.priority as usize].remove(&job.ready_key(id));
+                self.functions.relist(job.function);
+            }
+            job::State::Delayed { .. } => function.delayed[job.priority as usize] -= 1,
+            job::State::Running { by, .. } => {
+                function.running -= 1;
+                self.running -= 1;
+                if let Some(peer) = self.peers.get_mut(by) {
+                    peer.ended(id);
+                }
+            }
+        }
+    }
+
+    /// Tells all who wait for a job that it failed.
+    fn tell_failed(&self, id: JobId, job: &Job, out: &mut impl Output) {
+        for conn in &job.waiting {
+            out.send(*conn, job.record, Response::WorkFail(self.handle(id)));
+        }
+    }
+
+    fn expire_if_unused(&mut self, function: FunctionId) {
+        let when = self.now.after(self.settings.function_grace);
+        self.functions.expire_later(function, when);
+    }
+}
+
+/// An answer that depends on nothing but what was sent before it.
+fn reply(out: &mut impl Output, conn: ConnId, response: Response<'_>) {
+    out.send(conn, RecordNo::NONE, response);
+}
+
+fn refuse(out: &mut impl Output, conn: ConnId, refusal: &Refusal) {
+    reply(out, conn, Response::Error(refusal));
+}

@@ -1,5 +1,7 @@
 //! What an operator may decide about the queues. Plain values, set once at start.
 
+use std::time::Duration;
+
 /// Rules and bounds of the queue manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -21,6 +23,16 @@ pub struct Settings {
     pub max_abilities: usize,
     /// Most functions that exist at once; a submit or registration that needs one more is refused.
     pub max_functions: usize,
+    /// How long a function that has no jobs, workers or limits is still listed.
+    pub function_grace: Duration,
+    /// Whether the text command `shutdown` is honoured from other machines too.
+    pub remote_shutdown: bool,
+    /// What the text command `version` answers.
+    pub version: String,
+    /// What the text command `verbose` answers, in gearmand's words (`ERROR`, `INFO`, …).
+    pub verbose: String,
+    /// What the text command `getpid` answers.
+    pub pid: u32,
     /// Most bytes all jobs together may take in memory; beyond it new jobs are answered QUEUE_ERROR.
     pub max_memory: u64,
 }
@@ -41,6 +53,11 @@ impl Default for Settings {
             max_function_name: 8192,
             max_abilities: 100_000,
             max_functions: 1_000_000,
+            function_grace: Duration::from_secs(600),
+            remote_shutdown: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            verbose: "INFO".to_owned(),
+            pid: std::process::id(),
             max_memory: 4 << 30,
         }
     }

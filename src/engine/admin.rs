@@ -1,0 +1,282 @@
+//! The text protocol's answers (reference, section 4). Lists are sorted, so that two of them can be compared.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+
+use super::job::Job;
+use super::peer::Peer;
+use super::{Drain, Engine, Output, reply};
+use crate::protocol::{Admin, Handle, Listing, MaxQueue, Response};
+use crate::types::{ConnId, JobId, Priority};
+
+const HELP: &str = "\
+status                            functions: name, jobs, running, workers\n\
+prioritystatus                    functions: name, waiting high, normal, low, workers\n\
+workers                           connections: number, address, id, functions\n\
+show jobs                         jobs: handle, times put back, 0, whether in the background\n\
+show unique jobs                  unique ids of jobs\n\
+show unique FUNCTION UNIQUE       one job by its unique id: handle, state, done, of, waiting clients\n\
+show schedules                    recurring jobs: handle, function, unique id, cron fields, next time\n\
+cancel job HANDLE                 ends a job, or a recurring job\n\
+create function FUNCTION          makes a function that stays until it is dropped\n\
+drop function FUNCTION            removes a function without jobs and workers\n\
+maxqueue FUNCTION [N | H N [L]]   limits the jobs of a function, for all priorities or each; none: no limit\n\
+version, verbose, getpid          about the server\n\
+shutdown [graceful]               ends the server; graceful: when no job is left\n\
+.\n";
+
+impl Engine {
+    pub(super) fn admin(&mut self, conn: ConnId, admin: Admin, out: &mut impl Output) {
+        let text = match admin {
+            Admin::List(listing) => {
+                let mut text = Vec::new();
+                let mut lister = Lister::new(listing);
+                while self.list(&mut lister, usize::MAX, &mut text) {}
+                return reply(out, conn, Response::Text(&text));
+            }
+            Admin::Help => HELP.into(),
+            Admin::Version => format!("OK {}\n", self.settings.version).into(),
+            Admin::Verbose => format!("OK {}\n", self.settings.verbose).into(),
+            Admin::GetPid => format!("OK {}\n", self.settings.pid).into(),
+            Admin::MaxQueue { function, limits } => self.max_queue(&function, limits),
+            Admin::CreateFunction(function) => self.create_function(&function),
+            Admin::DropFunction(function) => self.drop_function(&function),
+            Admin::CancelJob(handle) => self.cancel(&handle, out),
+            Admin::ShowUnique { function, unique } => self.show_unique(&function, &unique).into(),
+            Admin::Shutdown { drain } => self.shut_down(conn, drain, out),
+            Admin::Incomplete(command) => format!(
+                "ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+{command}\r\n"
+            )
+            .into(),
+            Admin::UnknownShow => "ERR UNKNOWN_SHOW_ARGUMENTS\r\n".into(),
+            Admin::UnknownCancel => "ERR UNKNOWN_ERROR\r\n".into(),
+            Admin::Unknown(word) => {
+                let mut text = b"ERR UNKNOWN_COMMAND Unknown+server+command".to_vec();
+                text.extend_from_slice(&word);
+                text.extend_from_slice(b"\r\n");
+                return reply(out, conn, Response::Text(&text));
+            }
+        };
+        reply(out, conn, Response::Text(text.as_bytes()));
+    }
+
+    /// Answered with a bare newline: Python's admin clients demand exactly `OK` (W25).
+    fn max_queue(&mut self, function: &Bytes, limits: MaxQueue) -> Text {
+        let known = self.functions.find(function);
+        let function = match known {
+            None if limits == [None; 3] => return "OK\n".into(),
+            None => self.find_or_create_function(function).ok(),
+            Some(_) => known,
+        };
+        let Some(function) = function else { return TOO_LARGE.into() };
+        self.functions.get_mut(function).limits = limits;
+        self.expire_if_unused(function);
+        "OK\n".into()
+    }
+
+    fn create_function(&mut self, function: &Bytes) -> Text {
+        let Ok(function) = self.find_or_create_function(function) else { return TOO_LARGE.into() };
+        self.functions.get_mut(function).pinned = true;
+        "OK\r\n".into()
+    }
+
+    fn drop_function(&mut self, function: &Bytes) -> Text {
+        let Some(id) = self.functions.find(function) else { return "ERR function not found\r\n".into() };
+        let function = self.functions.get(id);
+        if function.workers > 0 || function.total() > 0 || function.schedules > 0 {
+            return "ERR there are still connected workers or executing clients\r\n".into();
+        }
+        self.functions.remove(id);
+        "OK\r\n".into()
+    }
+
+    /// The job is gone at once; who waits for it is told once, what its worker still says is swallowed.
+    fn cancel(&mut self, handle: &Bytes, out: &mut impl Output) -> Text {
+        let Some(id) = Handle::parse(&self.settings.handle_prefix, handle) else {
+            return "ERR UNKNOWN_JOB\r\n".into();
+        };
+        if let Some(job) = self.remove_job(id, out) {
+            self.tell_failed(id, &job, out);
+            return "OK\r\n".into();
+        }
+        if self.cancel_schedule(id, out) { "OK\r\n".into() } else { "ERR UNKNOWN_JOB\r\n".into() }
+    }
+
+    fn show_unique(&self, function: &Bytes, unique: &Bytes) -> String {
+        let function = self.functions.find(function);
+        let found = function.and_then(|function| self.uniques.find_named(&self.jobs, function, unique));
+        let Some((id, job)) = found.and_then(|id| Some((id, self.jobs.get(id)?))) else {
+            return "ERR UNKNOWN_JOB\r\n".into();
+        };
+        let progress = job.progress();
+        let state = if progress.running { "running" } else { "queued" };
+        let numbers = progress.numbers;
+        format!(
+            "OK {}\t{state}\t{}\t{}\t{}\n",
+            self.handle(id),
+            numbers.numerator,
+            numbers.denominator,
+            job.waiting.len()
+        )
+    }
+
+    fn shut_down(&self, conn: ConnId, drain: bool, out: &mut impl Output) -> Text {
+        let is_local = self.peers.get(conn).is_some_and(|peer| peer.info.is_loopback);
+        if !is_local && !self.settings.remote_shutdown {
+            return "ERR NOT_ALLOWED shutdown+is+honoured+from+this+machine+only\r\n".into();
+        }
+        out.shutdown(if drain { Drain::Queued } else { Drain::Running });
+        "OK\r\n".into()
+    }
+}
+
+type Text = std::borrow::Cow<'static, str>;
+
+const TOO_LARGE: &str =
+    "ERR INVALID_ARGUMENTS The+function+name+is+too+long+or+there+are+too+many+functions\r\n";
+
+/// A list that is being told, so many rows at a time.
+#[derive(Clone, Debug)]
+pub struct Lister {
+    listing: Listing,
+    next: Next,
+}
+
+/// Where a list goes on.
+#[derive(Clone, Debug)]
+enum Next {
+    AfterFunction(Option<Bytes>),
+    FromConn(ConnId),
+    FromJob(JobId),
+}
+
+impl Lister {
+    /// A list from its beginning.
+    pub fn new(listing: Listing) -> Self {
+        let next = match listing {
+            Listing::Status | Listing::PriorityStatus => Next::AfterFunction(None),
+            Listing::Workers => Next::FromConn(ConnId(0)),
+            Listing::Jobs | Listing::UniqueJobs | Listing::Schedules => Next::FromJob(JobId(0)),
+        };
+        Self { listing, next }
+    }
+}
+
+impl Engine {
+    /// Appends at most `rows` further rows of a list, and its end if it is reached. Whether there is more.
+    ///
+    /// Each row is true when it is told; a list told in several calls may span changes between them.
+    pub fn list(&self, lister: &mut Lister, rows: usize, into: &mut Vec<u8>) -> bool {
+        let next = match &lister.next {
+            Next::AfterFunction(after) => self.list_functions(lister.listing, after.as_ref(), rows, into),
+            Next::FromConn(from) => self.list_workers(*from, rows, into),
+            Next::FromJob(from) if lister.listing == Listing::Schedules => {
+                self.list_schedules(*from, rows, into)
+            }
+            Next::FromJob(from) => self.list_jobs(lister.listing, *from, rows, into),
+        };
+        match next {
+            Some(next) => lister.next = next,
+            None => {
+                into.extend_from_slice(b".\n");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn list_functions(
+        &self,
+        listing: Listing,
+        after: Option<&Bytes>,
+        rows: usize,
+        into: &mut Vec<u8>,
+    ) -> Option<Next> {
+        let mut functions = self.functions.after(after);
+        let mut last = after.cloned();
+        for (_, function) in functions.by_ref().take(rows) {
+            put_name(into, &function.name);
+            let numbers: &[usize] = match listing {
+                Listing::Status => &[function.total(), function.running, function.workers],
+                _ => {
+                    let [high, normal, low] = Priority::ALL.map(|priority| function.waiting(priority));
+                    &[high, normal, low, function.workers]
+                }
+            };
+            for number in numbers {
+                put(into, format_args!("\t{number}"));
+            }
+            into.push(b'\n');
+            last = Some(function.name.clone());
+        }
+        functions.next().map(|_| Next::AfterFunction(last))
+    }
+
+    fn list_workers(&self, from: ConnId, rows: usize, into: &mut Vec<u8>) -> Option<Next> {
+        let mut peers = self.peers.from(from);
+        for (conn, peer) in peers.by_ref().take(rows) {
+            self.put_worker(into, conn, peer);
+        }
+        peers.next().map(|(conn, _)| Next::FromConn(conn))
+    }
+
+    fn put_worker(&self, into: &mut Vec<u8>, conn: ConnId, peer: &Peer) {
+        let id = if peer.client_id.is_empty() { "-" } else { &peer.client_id };
+        put(into, format_args!("{conn} {} {id} :", peer.info.address));
+        let mut names: Vec<&Bytes> =
+            peer.abilities.keys().map(|function| &self.functions.get(*function).name).collect();
+        names.sort_unstable();
+        for name in names {
+            into.push(b' ');
+            put_name(into, name);
+        }
+        into.push(b'\n');
+    }
+
+    fn list_jobs(&self, listing: Listing, from: JobId, rows: usize, into: &mut Vec<u8>) -> Option<Next> {
+        let mut jobs = self.jobs.from(from);
+        for (id, job) in jobs.by_ref().take(rows) {
+            self.put_job(into, listing, id, job);
+        }
+        jobs.next().map(|(id, _)| Next::FromJob(id))
+    }
+
+    fn put_job(&self, into: &mut Vec<u8>, listing: Listing, id: JobId, job: &Job) {
+        if listing == Listing::Jobs {
+            // The third field is the reference's mark of abandoned jobs, which are not kept here.
+            put(into, format_args!("{}\t{}\t0\t{}\n", self.handle(id), job.losses, u8::from(job.kept)));
+        } else {
+            put_name(into, job.spec.unique());
+            into.push(b'\n');
+        }
+    }
+
+    fn list_schedules(&self, from: JobId, rows: usize, into: &mut Vec<u8>) -> Option<Next> {
+        let mut schedules = self.schedules.from(from);
+        for (id, schedule) in schedules.by_ref().take(rows) {
+            put(into, format_args!("{}\t", self.handle(id)));
+            put_name(into, &self.functions.get(schedule.function).name);
+            into.push(b'\t');
+            put_name(into, schedule.spec.unique());
+            put(into, format_args!("\t{}\t{}\n", schedule.fields, schedule.next.as_micros() / 1_000_000));
+        }
+        schedules.next().map(|(id, _)| Next::FromJob(id))
+    }
+}
+
+fn put(into: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing to a Vec cannot fail.
+    let _ = into.write_fmt(text);
+}
+
+/// A name as it stands in a line: bytes that would break the line, and a dot that would look like its end, escaped.
+fn put_name(into: &mut Vec<u8>, name: &[u8]) {
+    for (index, byte) in name.iter().enumerate() {
+        if byte.is_ascii_control() || (index == 0 && *byte == b'.') {
+            put(into, format_args!("\\x{byte:02x}"));
+        } else {
+            into.push(*byte);
+        }
+    }
+}

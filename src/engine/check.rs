@@ -1,0 +1,141 @@
+//! All that must hold between the tables, in one place. The simulation calls it after each step.
+
+use std::collections::HashSet;
+
+use super::Engine;
+use super::job::{Job, State};
+use super::peer::Sleep;
+use crate::types::{JobId, Priority};
+
+impl Engine {
+    /// Panics, saying what is wrong, unless all tables agree and the rules hold. Costs time in everything there is.
+    pub fn check(&self) {
+        self.check_jobs();
+        self.check_functions();
+        self.check_peers();
+        if self.hands_out() {
+            self.check_no_one_sleeps_beside_a_ready_job();
+        }
+    }
+
+    /// Panics unless nothing is left of jobs and connections, as must be when all have gone.
+    pub fn check_empty(&self) {
+        assert_eq!((self.jobs.len(), self.memory, self.running), (0, 0, 0), "jobs, memory, running");
+        assert_eq!(self.timers.len(), self.schedules.len(), "only schedules may have timers");
+        assert_eq!(self.uniques.len(), 0, "unique ids");
+        assert_eq!(self.functions.ready_len(), 0, "functions with ready jobs");
+        for (_, function) in self.functions.after(None) {
+            assert_eq!(
+                (function.workers, function.woken, function.line.len()),
+                (0, 0, 0),
+                "{:?}",
+                function.name
+            );
+        }
+    }
+
+    fn check_jobs(&self) {
+        let mut memory = 0;
+        let mut running = 0;
+        for (id, job) in self.jobs.from(JobId(0)) {
+            memory += Job::cost(&job.spec);
+            let function = self.functions.get(job.function);
+            let is_ready = function.ready[job.priority as usize].contains(&job.ready_key(id));
+            assert_eq!(is_ready, job.state == State::Ready, "{id:?} stands in the ready set if it is ready");
+            if let State::Running { by, .. } = job.state {
+                running += 1;
+                let peer = self.peers.get(by).expect("a running job has a living worker");
+                assert!(peer.holds.contains(&id), "{id:?} is held by its worker");
+            }
+            if let Some(deadline) = job.deadline() {
+                assert!(self.timers.contains(&(deadline, id)), "{id:?} has a timer");
+            }
+            for conn in &job.waiting {
+                let peer = self.peers.get(*conn).expect("who waits is connected");
+                assert!(peer.awaits.contains(&id), "{id:?} is awaited by {conn}");
+            }
+            assert!(
+                job.kept || !job.waiting.is_empty() || matches!(job.state, State::Running { .. }),
+                "{id:?} is wanted by someone"
+            );
+            let known = self.uniques.find(&self.jobs, job.unique_hash, job.function, &job.spec);
+            assert!(known.is_none_or(|known| known == id), "{id:?} is the only one with its unique id");
+        }
+        assert_eq!(memory, self.memory, "memory as accounted");
+        assert_eq!(running, self.running, "running jobs");
+    }
+
+    fn check_functions(&self) {
+        let mut total = 0;
+        for (id, function) in self.functions.after(None) {
+            total += function.total();
+            let key = function.first().map(|(priority, _)| priority);
+            let listed = self.functions.ready_key(id).map(|(priority, _, _)| priority);
+            assert_eq!(key, listed, "{:?} is listed under its best priority", function.name);
+            for priority in Priority::ALL {
+                for (place, job) in &function.ready[priority as usize] {
+                    let job = self.jobs.get(*job).expect("a ready job exists");
+                    assert_eq!((job.function, job.priority, job.place), (id, priority, *place));
+                }
+            }
+            for (key, conn) in &function.line {
+                let ability = self.peers.get(*conn).and_then(|peer| peer.abilities.get(&id));
+                assert_eq!(ability.and_then(|ability| ability.line), Some(*key), "{conn} stands in the line");
+            }
+        }
+        assert_eq!(total, self.jobs.len(), "each job belongs to one function");
+    }
+
+    fn check_peers(&self) {
+        let mut workers = 0;
+        let mut woken = 0;
+        for (conn, peer) in self.peers.from(crate::types::ConnId(0)) {
+            workers += peer.abilities.len();
+            for (function, ability) in &peer.abilities {
+                assert_ne!(
+                    ability.line.is_some(),
+                    peer.absent.contains(function),
+                    "{conn}: in line or absent"
+                );
+            }
+            if peer.sleep == Sleep::Asleep {
+                assert!(peer.absent.is_empty(), "{conn} sleeps and stands in all its lines");
+            }
+            if let Sleep::Woken { function: Some(function), .. } = peer.sleep {
+                woken += 1;
+                assert!(peer.abilities.contains_key(&function), "{conn} can do what it was woken for");
+            }
+            for id in &peer.holds {
+                assert!(self.jobs.get(*id).is_some_and(|job| job.is_running_by(conn)), "{conn} holds {id:?}");
+            }
+            for id in &peer.awaits {
+                assert!(
+                    self.jobs.get(*id).is_some_and(|job| job.waiting.contains(&conn)),
+                    "{conn} awaits {id:?}"
+                );
+            }
+        }
+        let functions: Vec<_> = self.functions.after(None).map(|(_, function)| function).collect();
+        assert_eq!(
+            workers,
+            functions.iter().map(|function| function.workers).sum::<usize>(),
+            "registrations"
+        );
+        assert_eq!(woken, functions.iter().map(|function| function.woken).sum::<usize>(), "woken workers");
+    }
+
+    /// The rule of [`super::sleep`].
+    fn check_no_one_sleeps_beside_a_ready_job(&self) {
+        for (id, function) in self.functions.after(None) {
+            let wanted = function.ready_count().saturating_mul(self.settings.wake_per_job as usize);
+            if function.woken >= wanted {
+                continue;
+            }
+            let line: HashSet<_> = function.line.values().copied().collect();
+            for conn in line {
+                let asleep = self.peers.get(conn).is_some_and(|peer| peer.sleep == Sleep::Asleep);
+                assert!(!asleep, "{conn} sleeps although {:?} ({id:?}) has ready jobs", function.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! A connection goes: what it held is put back, what only it waited for is dropped (reference, sections 3.7, 3.8).
+
+use super::job::State;
+use super::{Engine, Output};
+use crate::types::{ConnId, JobId};
+
+impl Engine {
+    pub(super) fn leave(&mut self, conn: ConnId, out: &mut impl Output) {
+        let Some(peer) = self.peers.get_mut(conn) else { return };
+        let mut awaited: Vec<JobId> = std::mem::take(&mut peer.awaits).into_iter().collect();
+        let mut held: Vec<JobId> = std::mem::take(&mut peer.holds).into_iter().collect();
+        // Sets have no order that a replay would repeat.
+        awaited.sort_unstable();
+        held.sort_unstable();
+
+        let woken_for = self.answer_call(conn);
+        self.reset_abilities(conn, out);
+        // First what it waited for: a job that it both awaits and holds is wanted by no one.
+        for id in awaited {
+            self.stop_waiting(conn, id, out);
+        }
+        self.peers.remove(conn);
+        for id in held {
+            self.put_back(id, out);
+        }
+        if let Some(function) = woken_for {
+            self.wake(function, out);
+        }
+    }
+
+    fn stop_waiting(&mut self, conn: ConnId, id: JobId, out: &mut impl Output) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.waiting.retain(|waiting| *waiting != conn);
+        let is_unwanted = job.waiting.is_empty() && !job.kept;
+        if is_unwanted && !matches!(job.state, State::Running { .. }) {
+            self.remove_job(id, out);
+        }
+    }
+}

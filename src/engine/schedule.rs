@@ -1,0 +1,239 @@
+//! SUBMIT_JOB_SCHED: recurring jobs. Each time its cron fields come round, a schedule submits a background job.
+//!
+//! The published protocol names five fields and counts days of the week from 0 = Monday. They are read as cron
+//! reads them: numbers, names, `*`, lists, ranges and steps; an empty field is `*`. Times are UTC. If the job of the
+//! last time is still there, an equal unique id joins the two, so a slow job does not pile up.
+
+use std::collections::BTreeMap;
+use std::str::FromStr as _;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use croner::Cron;
+
+use super::{Engine, Output, Record};
+use crate::protocol::{Refusal, Response, Spec};
+use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
+
+/// A recurring job.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    pub function: FunctionId,
+    /// The five fields as they came.
+    pub fields: String,
+    pub spec: Spec,
+    pub next: Timestamp,
+    cron: Box<Cron>,
+}
+
+/// All recurring jobs.
+#[derive(Debug, Default)]
+pub(super) struct Schedules {
+    by_id: BTreeMap<JobId, Schedule>,
+    by_unique: BTreeMap<(FunctionId, Bytes), JobId>,
+}
+
+impl Schedules {
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn contains(&self, id: JobId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    pub fn from(&self, from: JobId) -> impl Iterator<Item = (JobId, &Schedule)> {
+        self.by_id.range(from..).map(|(id, schedule)| (*id, schedule))
+    }
+
+    fn find(&self, function: FunctionId, unique: &[u8]) -> Option<JobId> {
+        self.by_unique.get(&(function, Bytes::copy_from_slice(unique))).copied()
+    }
+
+    fn insert(&mut self, id: JobId, schedule: Schedule) {
+        if let Some(key) = schedule.unique_key() {
+            self.by_unique.insert(key, id);
+        }
+        self.by_id.insert(id, schedule);
+    }
+
+    fn remove(&mut self, id: JobId) -> Option<Schedule> {
+        let schedule = self.by_id.remove(&id)?;
+        if let Some(key) = schedule.unique_key() {
+            self.by_unique.remove(&key);
+        }
+        Some(schedule)
+    }
+}
+
+impl Schedule {
+    fn unique_key(&self) -> Option<(FunctionId, Bytes)> {
+        let unique = self.spec.unique();
+        (!unique.is_empty()).then(|| (self.function, Bytes::copy_from_slice(unique)))
+    }
+}
+
+impl Engine {
+    /// The same unique id in the same function replaces the schedule and keeps its handle, so that an application
+    /// may declare its schedules each time it starts.
+    pub(super) fn submit_schedule(
+        &mut self,
+        conn: ConnId,
+        fields: [Bytes; 5],
+        spec: Spec,
+        out: &mut impl Output,
+    ) -> Result<(), Refusal> {
+        let (fields, cron) = parse(&fields)?;
+        let next = next_after(&cron, self.now)
+            .ok_or_else(|| Refusal::invalid(format!("The schedule '{fields}' never comes round")))?;
+        let function = self.find_or_create_function(spec.function())?;
+        let id = match self.schedules.find(function, spec.unique()) {
+            Some(id) => {
+                self.remove_schedule(id);
+                id
+            }
+            None if self.schedules.len() >= self.settings.max_functions => return Err(Refusal::QUEUE_FULL),
+            None => JobId(self.next_number()),
+        };
+        let schedule = Schedule { function, fields, spec: spec.to_kept(), next, cron: Box::new(cron) };
+        let record = out.persist(Record::Scheduled { id, spec: &schedule.spec });
+        self.functions.get_mut(function).schedules += 1;
+        self.timers.insert((next, id));
+        self.schedules.insert(id, schedule);
+        out.send(conn, record, Response::JobCreated(self.handle(id)));
+        Ok(())
+    }
+
+    /// Submits the job of a schedule whose time has come, and sets the next time. Times that passed meanwhile
+    /// are not made up for.
+    pub(super) fn run_schedule(&mut self, id: JobId, out: &mut impl Output) {
+        let Some(schedule) = self.schedules.by_id.get_mut(&id) else { return };
+        let (function, spec) = (schedule.function, schedule.spec.clone());
+        if let Some(next) = next_after(&schedule.cron, self.now) {
+            schedule.next = next;
+            self.timers.insert((next, id));
+        }
+        let hash = self.uniques.hash(function, &spec);
+        if self.draining.is_some() || self.uniques.find(&self.jobs, hash, function, &spec).is_some() {
+            return;
+        }
+        match self.new_job(function, Priority::Normal, None, &spec, hash) {
+            Ok(job) => {
+                self.create(job, None, out);
+                self.wake(function, out);
+            }
+            Err(refusal) => {
+                tracing::warn!(schedule = %self.handle(id), "a recurring job was not queued: {refusal}")
+            }
+        }
+    }
+
+    /// Ends a recurring job; whether there was one.
+    pub(super) fn cancel_schedule(&mut self, id: JobId, out: &mut impl Output) -> bool {
+        let Some(function) = self.remove_schedule(id) else { return false };
+        out.persist(Record::Unscheduled(id));
+        self.expire_if_unused(function);
+        true
+    }
+
+    fn remove_schedule(&mut self, id: JobId) -> Option<FunctionId> {
+        let schedule = self.schedules.remove(id)?;
+        self.timers.remove(&(schedule.next, id));
+        self.functions.get_mut(schedule.function).schedules -= 1;
+        Some(schedule.function)
+    }
+}
+
+fn parse(fields: &[Bytes; 5]) -> Result<(String, Cron), Refusal> {
+    let mut texts = Vec::with_capacity(5);
+    for field in fields {
+        let text = std::str::from_utf8(field).ok().map(str::trim);
+        let text = text.filter(|text| text.chars().all(|char| char.is_ascii_graphic()) && text.len() <= 256);
+        let text = text.ok_or_else(|| Refusal::invalid("A field of the schedule is not readable"))?;
+        texts.push(if text.is_empty() { "*" } else { text });
+    }
+    let shown = texts.join(" ");
+    let invalid = |why: String| Refusal::invalid(format!("The schedule '{shown}' is not valid: {why}"));
+    let weekdays = cron_weekdays(texts[4]).map_err(invalid)?;
+    texts[4] = &weekdays;
+    let cron = Cron::from_str(&texts.join(" ")).map_err(|error| invalid(error.to_string()))?;
+    Ok((shown, cron))
+}
+
+/// Cron counts from Sunday and takes 7 for it too; the protocol counts from 0 = Monday. So each number moves by one.
+fn cron_weekdays(field: &str) -> Result<String, String> {
+    let mut moved = String::with_capacity(field.len() + 2);
+    for (index, part) in field.split(',').enumerate() {
+        if index > 0 {
+            moved.push(',');
+        }
+        let (days, step) = part.split_once('/').map_or((part, None), |(days, step)| (days, Some(step)));
+        for (index, day) in days.split('-').enumerate() {
+            if index > 0 {
+                moved.push('-');
+            }
+            match day.parse::<u8>() {
+                Ok(day @ 0..=6) => moved.push(char::from(b'1' + day)),
+                Ok(day) => return Err(format!("days of the week are 0 (Monday) to 6 (Sunday), not {day}")),
+                Err(_) if day == "*" && step.is_some() => moved.push_str("1-7"),
+                Err(_) => moved.push_str(day),
+            }
+        }
+        if let Some(step) = step {
+            moved.push('/');
+            moved.push_str(step);
+        }
+    }
+    Ok(moved)
+}
+
+fn next_after(cron: &Cron, now: Timestamp) -> Option<Timestamp> {
+    let now = DateTime::<Utc>::from_timestamp_micros(i64::try_from(now.as_micros()).ok()?)?;
+    let next = cron.find_next_occurrence(&now, false).ok()?;
+    u64::try_from(next.timestamp_micros()).ok().map(Timestamp::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(fields: [&'static str; 5], now: &str) -> Result<String, Refusal> {
+        let (_, cron) = parse(&fields.map(|field| Bytes::from_static(field.as_bytes())))?;
+        let now = DateTime::parse_from_rfc3339(now).unwrap().timestamp_micros();
+        let next = next_after(&cron, Timestamp::from_micros(now as u64)).unwrap();
+        let next = DateTime::<Utc>::from_timestamp_micros(next.as_micros() as i64).unwrap();
+        Ok(next.format("%a %F %T").to_string())
+    }
+
+    #[test]
+    fn fields_mean_what_cron_means_by_them() {
+        let now = "2026-11-25T10:20:30Z"; // a Wednesday
+        assert_eq!(next(["*", "*", "*", "*", "*"], now).unwrap(), "Wed 2026-11-25 10:21:00");
+        assert_eq!(next(["*/15", "", "", "", ""], now).unwrap(), "Wed 2026-11-25 10:30:00");
+        assert_eq!(next(["0", "0", "1", "1", "*"], now).unwrap(), "Fri 2027-01-01 00:00:00");
+        assert_eq!(next(["5,50", "3-4", "*", "*", "*"], now).unwrap(), "Thu 2026-11-26 03:05:00");
+    }
+
+    #[test]
+    fn the_week_begins_with_monday_as_zero() {
+        let now = "2026-11-25T10:20:30Z"; // a Wednesday
+        assert_eq!(next(["0", "0", "*", "*", "0"], now).unwrap(), "Mon 2026-11-30 00:00:00");
+        assert_eq!(next(["0", "0", "*", "*", "6"], now).unwrap(), "Sun 2026-11-29 00:00:00");
+        assert_eq!(next(["0", "0", "*", "*", "5-6"], now).unwrap(), "Sat 2026-11-28 00:00:00");
+        assert_eq!(next(["0", "0", "*", "*", "*/6"], now).unwrap(), "Sun 2026-11-29 00:00:00");
+        assert_eq!(next(["0", "0", "*", "*", "SUN"], now).unwrap(), "Sun 2026-11-29 00:00:00");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_reason() {
+        let now = "2026-11-25T10:20:30Z";
+        for fields in [["60", "*", "*", "*", "*"], ["a", "*", "*", "*", "*"], ["*", "*", "*", "*", "7"]] {
+            let refusal = next(fields, now).unwrap_err();
+            assert_eq!(refusal.code, "INVALID_ARGUMENT");
+            assert!(refusal.text.contains("not valid"), "{refusal}");
+        }
+        let (_, cron) =
+            parse(&["0", "0", "30", "2", "*"].map(|field| Bytes::from_static(field.as_bytes()))).unwrap();
+        assert_eq!(next_after(&cron, Timestamp::from_secs(1_700_000_000)), None);
+    }
+}

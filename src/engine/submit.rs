@@ -1,0 +1,142 @@
+//! SUBMIT_*: a new job, or one more that waits for a job which exists (reference, sections 3.2 and 3.4).
+
+use super::job::{Job, State};
+use super::{Engine, Output, Record, refuse};
+use crate::protocol::{Mode, Refusal, Response, Spec, Submit};
+use crate::types::{ConnId, FunctionId, JobId, Priority, RecordNo, Timestamp};
+
+impl Engine {
+    /// Answers with exactly one JOB_CREATED or ERROR.
+    pub(super) fn submit(&mut self, conn: ConnId, submit: Submit, out: &mut impl Output) {
+        if let Err(refusal) = self.try_submit(conn, submit, out) {
+            refuse(out, conn, &refusal);
+        }
+    }
+
+    fn try_submit(&mut self, conn: ConnId, submit: Submit, out: &mut impl Output) -> Result<(), Refusal> {
+        let Submit { mode, priority, spec } = submit;
+        self.check_submit(&spec)?;
+        let due = match mode {
+            Mode::Recurring(fields) => return self.submit_schedule(conn, fields, spec, out),
+            Mode::At(due) => Some(due).filter(|due| *due > self.now),
+            Mode::Foreground | Mode::Background => None,
+        };
+        let waiter = matches!(mode, Mode::Foreground).then_some(conn);
+        let function = self.find_or_create_function(spec.function())?;
+        let hash = self.uniques.hash(function, &spec);
+        let id = match self.uniques.find(&self.jobs, hash, function, &spec) {
+            Some(id) => {
+                self.join(id, waiter, out);
+                id
+            }
+            None => {
+                let job = self.new_job(function, priority, due, &spec, hash)?;
+                self.create(job, waiter, out)
+            }
+        };
+        tracing::trace!(target: "gearhouse::accepted", function = ?spec.function(), unique = ?spec.unique(), ?due);
+        let record = self.jobs.get(id).map_or(RecordNo::NONE, |job| job.record);
+        out.send(conn, record, Response::JobCreated(self.handle(id)));
+        self.wake(function, out);
+        Ok(())
+    }
+
+    fn check_submit(&self, spec: &Spec) -> Result<(), Refusal> {
+        if self.draining.is_some() {
+            return Err(Refusal::SHUTDOWN);
+        }
+        if spec.unique().len() > self.settings.max_unique || spec.reducer().len() > self.settings.max_unique {
+            return Err(Refusal::UNIQUE_TOO_LARGE);
+        }
+        Ok(())
+    }
+
+    /// The function with this name, within the bounds on names and their number.
+    pub(super) fn find_or_create_function(&mut self, name: &[u8]) -> Result<FunctionId, Refusal> {
+        if let Some(function) = self.functions.find(name) {
+            return Ok(function);
+        }
+        if name.len() > self.settings.max_function_name {
+            return Err(Refusal::FUNCTION_TOO_LARGE);
+        }
+        if self.functions.len() >= self.settings.max_functions {
+            return Err(Refusal::TOO_MANY_FUNCTIONS);
+        }
+        let function = self.functions.find_or_create(name);
+        self.expire_if_unused(function);
+        Ok(function)
+    }
+
+    /// A job that nothing refuses: the queue limit is a threshold on all jobs of the function, running ones
+    /// included (reference, section 3.13).
+    pub(super) fn new_job(
+        &self,
+        function: FunctionId,
+        priority: Priority,
+        due: Option<Timestamp>,
+        spec: &Spec,
+        unique_hash: u64,
+    ) -> Result<Job, Refusal> {
+        let entry = self.functions.get(function);
+        let limit = entry.limits[priority as usize];
+        let is_full = limit.is_some_and(|limit| entry.total() >= limit as usize);
+        if is_full || self.memory + Job::cost(spec) > self.settings.max_memory {
+            return Err(Refusal::QUEUE_FULL);
+        }
+        Ok(Job {
+            spec: spec.to_kept(),
+            function,
+            priority,
+            kept: false,
+            losses: 0,
+            place: 0,
+            unique_hash,
+            record: RecordNo::NONE,
+            state: due.map_or(State::Ready, |until| State::Delayed { until }),
+            numbers: Default::default(),
+            waiting: Vec::new(),
+        })
+    }
+
+    /// Puts a new job where its state belongs. The caller answers, then wakes.
+    pub(super) fn create(&mut self, mut job: Job, waiter: Option<ConnId>, out: &mut impl Output) -> JobId {
+        let id = JobId(self.next_number());
+        job.place = id.0;
+        self.memory += Job::cost(&job.spec);
+        let function = job.function;
+        let entry = self.functions.get_mut(function);
+        match job.state {
+            State::Delayed { until } => {
+                entry.delayed[job.priority as usize] += 1;
+                self.timers.insert((until, id));
+            }
+            State::Ready | State::Running { .. } => {
+                entry.ready[job.priority as usize].insert(job.ready_key(id));
+                self.functions.relist(function);
+            }
+        }
+        self.jobs.insert(id, job);
+        self.uniques.insert(&self.jobs, id);
+        self.join(id, waiter, out);
+        id
+    }
+
+    /// Adds one who waits, or makes the job one that stays although no one waits.
+    fn join(&mut self, id: JobId, waiter: Option<ConnId>, out: &mut impl Output) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        match waiter {
+            Some(conn) => {
+                job.waiting.push(conn);
+                if let Some(peer) = self.peers.get_mut(conn) {
+                    peer.awaits.insert(id);
+                }
+            }
+            None if job.kept => {}
+            None => {
+                job.kept = true;
+                let due = job.deadline().filter(|_| matches!(job.state, State::Delayed { .. }));
+                job.record = out.persist(Record::Queued { id, priority: job.priority, due, spec: &job.spec });
+            }
+        }
+    }
+}

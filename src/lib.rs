@@ -1,6 +1,22 @@
 //! Gearhouse: a job server that speaks the Gearman protocol.
-pub mod config;
-pub mod engine;
-pub mod protocol;
-pub mod server;
+//!
+//! The modules, in the order in which a newcomer should read them. Each may use only those that
+//! docs/ARCHITECTURE.md allows it; a test holds the code against that table.
+
 pub mod types;
+
+pub mod protocol;
+
+pub mod engine;
+
+pub mod outbox;
+
+pub mod broker;
+
+pub mod clock;
+
+pub mod config;
+
+pub mod net;
+
+pub mod server;

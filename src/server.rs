@@ -1,9 +1,33 @@
 //! One running server: binds, serves, stops. The only place that puts the parts together.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::broker::{Broker, run_timer};
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::{Drain, Seed};
+use crate::net::{Rules, accept, bind};
+use crate::types::JobId;
+
+/// Descriptors kept free of connections: for listeners, logs and what the system needs.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// How long connections get to take their last answers when the server ends.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the last job of a graceful stop has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How a server may be told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,9 +75,191 @@ pub enum RunError {
 /// addresses as bound (port 0 replaced by the port received): the place for a pid file, for giving up
 /// privileges, and for telling a parent process.
 pub fn run(
-    _config: Config,
-    _signals: Signals,
-    _ready: impl FnOnce(&[SocketAddr]) -> io::Result<()>,
+    config: Config,
+    signals: Signals,
+    ready: impl FnOnce(&[SocketAddr]) -> io::Result<()>,
 ) -> Result<(), RunError> {
+    let max_connections = max_connections(&config);
+    let listeners = bind_all(&config)?;
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
+    ready(&addresses)?;
+    let runtime = runtime(config.threads)?;
+    let result = runtime.block_on(serve(config, max_connections, listeners, signals));
+    // Connections that did not take their farewell are not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(
+    config: Config,
+    max_connections: usize,
+    listeners: Vec<std::net::TcpListener>,
+    signals: Signals,
+) -> Result<(), RunError> {
+    let clock = Arc::new(Clock::new());
+    let seed = Seed {
+        // Nothing is known of earlier processes: counting from the time in nanoseconds passes all their numbers,
+        // as long as no process gave out more than a thousand million a second.
+        first_job: JobId(clock.now().as_micros().saturating_mul(1000)),
+        hash: RandomState::new().hash_one("gearhouse"),
+    };
+    let broker = Arc::new(Broker::new(config.engine.clone(), seed, config.limits.max_outbox));
+    let rules = Rules { broker: broker.clone(), clock: clock.clone(), limits: config.limits };
+
+    let mut stops = Stops::new(signals)?;
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let listener = TcpListener::from_std(listener)?;
+        accepting.spawn(accept(listener, config.clone(), max_connections, rules.clone()));
+    }
+    tokio::spawn({
+        let broker = broker.clone();
+        async move { run_timer(&broker, &clock).await }
+    });
+
+    let mut stop = stops.next(&broker).await;
+    // Sockets are closed before anything else: new clients go elsewhere from now on.
+    accepting.shutdown().await;
+    while stop != Stop::Now {
+        tracing::info!(?stop, "stopping");
+        tokio::select! {
+            () = finish(&broker, stop, config.stop_timeout) => {
+                farewell(&broker).await;
+                break;
+            }
+            sooner = stops.next(&broker) => stop = sooner.max_haste(stop),
+        }
+    }
+    tracing::info!("stopped");
     Ok(())
+}
+
+/// Returns when all is done that the kind of stop allows, or its time is up.
+async fn finish(broker: &Broker, stop: Stop, limit: Option<Duration>) {
+    let (drain, limit) = match stop {
+        Stop::Drain => (Drain::Queued, None),
+        Stop::Graceful | Stop::Now => (Drain::Running, limit),
+    };
+    broker.drain(drain);
+    let drained = async {
+        while !broker.is_drained() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let Some(limit) = limit else { return drained.await };
+    if timeout(limit, drained).await.is_err() {
+        tracing::warn!("running jobs did not end in time");
+    }
+}
+
+/// Tells who still waits, and gives connections time to take what was sent to them.
+async fn farewell(broker: &Broker) {
+    broker.end_all("the server ends");
+    let until = Instant::now() + FAREWELL;
+    while broker.connections() > 0 && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// All that can end the server.
+struct Stops {
+    term: Signal,
+    int: Signal,
+    usr1: Signal,
+    hup: Signal,
+    signals: Signals,
+}
+
+impl Stops {
+    fn new(signals: Signals) -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            hup: signal(SignalKind::hangup())?,
+            signals,
+        })
+    }
+
+    async fn next(&mut self, broker: &Broker) -> Stop {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return self.signals.term,
+                _ = self.int.recv() => return self.signals.int,
+                _ = self.usr1.recv() => if let Some(stop) = self.signals.usr1 { return stop },
+                _ = self.hup.recv() => (self.signals.hup)(),
+                drain = broker.shutdown_asked() => return match drain {
+                    Drain::Running => Stop::Graceful,
+                    Drain::Queued => Stop::Drain,
+                },
+            }
+        }
+    }
+}
+
+impl Stop {
+    /// What to do when this is asked for while `under_way` is going on: a second graceful stop means now.
+    fn max_haste(self, under_way: Stop) -> Stop {
+        match (self, under_way) {
+            (Stop::Now, _) | (Stop::Graceful, Stop::Graceful) => Stop::Now,
+            (Stop::Graceful, _) => Stop::Graceful,
+            (Stop::Drain, under_way) => under_way,
+        }
+    }
+}
+
+fn runtime(threads: Option<usize>) -> io::Result<Runtime> {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.unwrap_or(available).max(1))
+        .thread_name("gearhouse")
+        .enable_all()
+        .build()
+}
+
+fn bind_all(config: &Config) -> Result<Vec<std::net::TcpListener>, RunError> {
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        let listener = bind_patiently(*address, config)
+            .map_err(|source| RunError::Bind { address: *address, source })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// Tries again while the address is in use, as the reference does: its last owner may be about to end.
+fn bind_patiently(address: SocketAddr, config: &Config) -> io::Result<std::net::TcpListener> {
+    let step = Duration::from_millis(250);
+    let mut waited = Duration::ZERO;
+    loop {
+        match bind(address, config.backlog) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && waited < config.bind_patience => {
+                std::thread::sleep(step);
+                waited += step;
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// Raises the limit of open files, and says how many connections fit under it.
+fn max_connections(config: &Config) -> usize {
+    let limit = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) => {
+            let wanted = config.file_descriptors.unwrap_or(hard);
+            let set = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
+                .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard));
+            if let Err(error) = set {
+                tracing::warn!("cannot set the limit of open files to {wanted}: {error}");
+            }
+            getrlimit(Resource::RLIMIT_NOFILE).map_or(soft, |(soft, _)| soft)
+        }
+        Err(error) => {
+            tracing::warn!("cannot read the limit of open files: {error}");
+            1024
+        }
+    };
+    let fit = usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS).max(1)).unwrap_or(usize::MAX);
+    config.limits.max_connections.map_or(fit, |configured| configured.min(fit))
 }

@@ -39,6 +39,7 @@ struct Entry {
 #[derive(Debug)]
 enum Owners {
     One(JobId),
+    #[expect(clippy::box_collection, reason = "keeps the entry, of which there is one a job, at two words")]
     Many(Box<BTreeMap<FunctionId, JobId>>),
 }
 

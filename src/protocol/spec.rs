@@ -137,9 +137,9 @@ mod tests {
         assert_eq!(extras, ["red", "agg"]);
 
         let (spec, extras) =
-            Spec::parse(Kind::SubmitJobSched, Bytes::from_static(b"f\0\00\0*\01\02\03\0")).unwrap();
+            Spec::parse(Kind::SubmitJobSched, Bytes::from_static(b"f\0\0A\0*\0B\0C\0D\0")).unwrap();
         assert_eq!((spec.unique(), spec.reducer(), spec.payload()), (&b""[..], &b""[..], &b""[..]));
-        assert_eq!(extras, ["0", "*", "1", "2", "3"]);
+        assert_eq!(extras, ["A", "*", "B", "C", "D"]);
     }
 
     #[test]

@@ -1,0 +1,179 @@
+//! The engine behind a short lock. Requests go in by the batch; what the engine emits is delivered into the
+//! connections' outboxes under the lock, in the engine's order; connections are woken after it.
+//!
+//! Nothing here is async, so nothing can wait under the lock, and no input or output is done under it.
+
+mod deliver;
+mod directory;
+mod timer;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+pub use self::timer::run_timer;
+
+use self::deliver::Delivery;
+use self::directory::Directory;
+use crate::engine::{Drain, Engine, Lister, PeerInfo, Seed, Settings};
+use crate::outbox::{End, Outbox};
+use crate::protocol::Request;
+use crate::types::{ConnId, RecordNo, Timestamp};
+
+/// Most requests that are applied under one lock: a connection with more to say lets others in between.
+pub const BATCH: usize = 64;
+
+/// Everything that connections share.
+#[derive(Debug)]
+pub struct Broker {
+    engine: Mutex<Engine>,
+    directory: Directory,
+    next_conn: AtomicU64,
+    max_outbox: usize,
+    /// The deadline that the timer sleeps for, in microseconds.
+    armed: AtomicU64,
+    rearm: Notify,
+    shutdown: Mutex<Option<Drain>>,
+    shutdown_asked: Notify,
+}
+
+impl Broker {
+    /// An empty server. `max_outbox`: see [`Outbox::new`].
+    pub fn new(settings: Settings, seed: Seed, max_outbox: usize) -> Self {
+        Self {
+            engine: Mutex::new(Engine::new(settings, seed)),
+            directory: Directory::default(),
+            next_conn: AtomicU64::new(1),
+            max_outbox,
+            armed: AtomicU64::new(u64::MAX),
+            rearm: Notify::new(),
+            shutdown: Mutex::default(),
+            shutdown_asked: Notify::new(),
+        }
+    }
+
+    /// A connection came. It must be closed by [`Broker::close`].
+    pub fn open(&self, info: PeerInfo) -> (ConnId, Arc<Outbox>) {
+        let conn = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
+        let outbox = Arc::new(Outbox::new(self.max_outbox));
+        self.directory.insert(conn, outbox.clone());
+        self.lock().connect(conn, info);
+        (conn, outbox)
+    }
+
+    /// A connection went.
+    pub fn close(&self, now: Timestamp, conn: ConnId) {
+        self.directory.remove(conn);
+        self.with_engine(None, |engine, delivery| engine.disconnect(now, conn, delivery));
+    }
+
+    /// Carries out a batch of requests of one connection, in order, under one lock. The answers are in its outbox
+    /// when this returns; its own task is not told of them, since it is the caller.
+    pub fn apply(&self, now: Timestamp, conn: ConnId, outbox: &Outbox, batch: &mut Vec<Request>) {
+        debug_assert!(batch.len() <= BATCH);
+        self.with_engine(Some((conn, outbox)), |engine, delivery| {
+            for request in batch.drain(..) {
+                engine.apply(now, conn, request, delivery);
+            }
+        });
+    }
+
+    /// Does what has become due.
+    pub fn advance(&self, now: Timestamp) {
+        self.with_engine(None, |engine, delivery| engine.advance(now, delivery));
+    }
+
+    /// When [`Broker::advance`] next has something to do.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.lock().next_deadline()
+    }
+
+    /// The same, noting that the timer sleeps until then. Under the lock, so that no earlier deadline slips between.
+    fn arm(&self) -> Option<Timestamp> {
+        let engine = self.lock();
+        let deadline = engine.next_deadline();
+        self.armed.store(deadline.map_or(u64::MAX, Timestamp::as_micros), Ordering::Relaxed);
+        deadline
+    }
+
+    /// Appends so many rows of a list; whether there are more. See [`Engine::list`].
+    pub fn list(&self, lister: &mut Lister, rows: usize, into: &mut Vec<u8>) -> bool {
+        self.lock().list(lister, rows, into)
+    }
+
+    /// Up to where the log is safe: always all of it, as long as nothing is kept beyond the process.
+    pub fn durable(&self) -> RecordNo {
+        RecordNo::NONE
+    }
+
+    /// Begins the end: see [`Engine::drain`].
+    pub fn drain(&self, drain: Drain) {
+        self.with_engine(None, |engine, delivery| engine.drain(drain, delivery));
+    }
+
+    /// Whether the end that was begun is reached.
+    pub fn is_drained(&self) -> bool {
+        self.lock().is_drained()
+    }
+
+    /// Tells all clients that still wait that their jobs failed, and ends all connections once that has left.
+    pub fn end_all(&self, reason: &'static str) {
+        self.with_engine(None, |engine, delivery| engine.give_up(delivery));
+        self.directory.for_each(|outbox| outbox.end(End::Close(reason)));
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.directory.len()
+    }
+
+    /// Waits until a peer asks for the server's end.
+    pub async fn shutdown_asked(&self) -> Drain {
+        loop {
+            let asked = self.shutdown.lock().ok().and_then(|mut asked| asked.take());
+            match asked {
+                Some(drain) => return drain,
+                None => self.shutdown_asked.notified().await,
+            }
+        }
+    }
+
+    /// Checks all invariants; for tests.
+    pub fn check(&self) {
+        self.lock().check();
+    }
+
+    /// Checks that nothing is left; for tests.
+    pub fn check_empty(&self) {
+        self.lock().check_empty();
+    }
+
+    fn with_engine(&self, own: Option<(ConnId, &Outbox)>, run: impl FnOnce(&mut Engine, &mut Delivery<'_>)) {
+        let mut delivery = Delivery::new(&self.directory, own);
+        let must_rearm = {
+            let mut engine = self.lock();
+            run(&mut engine, &mut delivery);
+            let deadline = engine.next_deadline();
+            deadline.is_some_and(|deadline| deadline.as_micros() < self.armed.load(Ordering::Relaxed))
+        };
+        // After the lock: who is woken would otherwise run into it.
+        if let Some(drain) = delivery.finish() {
+            if let Ok(mut asked) = self.shutdown.lock() {
+                *asked = Some(drain);
+            }
+            self.shutdown_asked.notify_one();
+        }
+        if must_rearm {
+            self.rearm.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(|_| {
+            // A change of state was left half done; to go on serving from it would be to lie.
+            tracing::error!("the queue manager failed in the middle of a change; the server ends");
+            std::process::abort()
+        })
+    }
+}

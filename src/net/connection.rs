@@ -1,0 +1,255 @@
+//! The loop of one connection: one read, one lock, one write.
+//!
+//! A read brings what the socket holds, often many packets; they are decoded and applied under one lock; the
+//! answers, and what others sent meanwhile, leave in one vectored write. While a write is stuck nothing is read: a
+//! peer that does not listen is not listened to.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::codec::Decoder;
+
+use super::read::read_some;
+use crate::broker::{BATCH, Broker};
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::engine::{Lister, PeerInfo};
+use crate::outbox::{End, Outbox};
+use crate::protocol::{Admin, Broken, Codec, Listing, Request, Response, WriteBuf};
+use crate::types::{ConnId, RecordNo};
+
+/// Rows of a list that are put together under one lock.
+const ROWS: usize = 1000;
+
+/// What a begun packet may take beyond [`Limits::frame_timeout`]: a second for so many bytes received.
+const BYTES_A_SECOND: u64 = 64 * 1024;
+
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The queues.
+    pub broker: Arc<Broker>,
+    /// The time.
+    pub clock: Arc<Clock>,
+    /// Bounds on what a peer may do.
+    pub limits: Limits,
+}
+
+/// Serves a connection until either side ends it. Generic over the stream, so that tests need no socket.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(io: S, peer: PeerInfo, rules: Rules) {
+    let address = peer.address.clone();
+    let session = Session::open(peer, rules);
+    let conn = session.conn;
+    tracing::debug!(%conn, %address, "connected");
+    let mut connection = Connection::new(io, session);
+    let reason = match connection.run().await {
+        Ok(reason) => reason.to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::debug!(%conn, %address, reason, "disconnected");
+}
+
+/// The engine's knowledge of a connection, for as long as this lives.
+struct Session {
+    conn: ConnId,
+    outbox: Arc<Outbox>,
+    rules: Rules,
+}
+
+impl Session {
+    fn open(peer: PeerInfo, rules: Rules) -> Self {
+        let (conn, outbox) = rules.broker.open(peer);
+        Self { conn, outbox, rules }
+    }
+
+    fn apply(&self, batch: &mut Vec<Request>) {
+        if !batch.is_empty() {
+            self.rules.broker.apply(self.rules.clock.now(), self.conn, &self.outbox, batch);
+        }
+    }
+}
+
+impl Drop for Session {
+    /// Also when the task is cancelled: no job may stay with a connection that is gone.
+    fn drop(&mut self) {
+        self.rules.broker.close(self.rules.clock.now(), self.conn);
+    }
+}
+
+struct Connection<S> {
+    io: S,
+    session: Session,
+    codec: Codec,
+    input: BytesMut,
+    output: WriteBuf,
+    /// Since when a packet is incomplete.
+    began: Option<Instant>,
+    /// When the peer last sent something.
+    heard: Instant,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(io: S, session: Session) -> Self {
+        Self {
+            io,
+            codec: Codec::new(session.rules.limits.max_frame),
+            session,
+            input: BytesMut::new(),
+            output: WriteBuf::default(),
+            began: None,
+            heard: now(),
+        }
+    }
+
+    /// Returns why it ended.
+    async fn run(&mut self) -> io::Result<&'static str> {
+        loop {
+            if let Some(reason) = self.flush().await? {
+                return Ok(reason);
+            }
+            let missing = self.codec.missing(self.input.len());
+            let deadline = self.deadline();
+            let read = tokio::select! {
+                biased;
+                () = self.session.outbox.changed() => continue,
+                read = read_some(&mut self.io, &mut self.input, missing) => read?,
+                () = sleep_until(deadline) => return Ok("it was silent for too long"),
+            };
+            if read == 0 {
+                return Ok("the peer left");
+            }
+            self.heard = now();
+            self.carry_out().await?;
+        }
+    }
+
+    /// Decodes and applies all whole requests that were read.
+    async fn carry_out(&mut self) -> io::Result<()> {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            match self.codec.decode(&mut self.input) {
+                Ok(Some(Request::Admin(Admin::List(listing)))) => {
+                    self.session.apply(&mut batch);
+                    self.tell_list(listing).await?;
+                }
+                Ok(Some(request)) => batch.push(request),
+                Ok(None) => break,
+                Err(broken) => {
+                    self.session.apply(&mut batch);
+                    self.refuse(&broken);
+                    return Ok(());
+                }
+            }
+            // What is incomplete now is another packet than before.
+            self.began = None;
+            if batch.len() == BATCH {
+                self.session.apply(&mut batch);
+            }
+        }
+        self.session.apply(&mut batch);
+        if self.codec.is_inside(self.input.len()) {
+            self.began.get_or_insert(self.heard);
+        } else {
+            self.input = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, broken: &Broken) {
+        tracing::debug!(conn = %self.session.conn, "not understood: {broken}");
+        let outbox = &self.session.outbox;
+        if let Some(refusal) = broken.refusal() {
+            outbox.push(RecordNo::NONE, self.session.rules.broker.durable(), &Response::Error(&refusal));
+        }
+        outbox.end(End::Close("it sent what is no packet"));
+        self.input = BytesMut::new();
+    }
+
+    /// Tells a list in pieces, each put together under a short lock and written before the next. What others send
+    /// to this connection waits meanwhile, so that nothing comes between the lines.
+    async fn tell_list(&mut self, listing: Listing) -> io::Result<()> {
+        self.session.outbox.take(self.session.rules.broker.durable(), &mut self.output);
+        while !self.session.outbox.is_empty() {
+            // An earlier answer is held back; the list may not overtake it.
+            if self.write().await?.is_some() {
+                return Ok(());
+            }
+            self.session.outbox.changed().await;
+            self.session.outbox.take(self.session.rules.broker.durable(), &mut self.output);
+        }
+        let mut lister = Lister::new(listing);
+        let mut more = true;
+        while more {
+            let mut text = Vec::new();
+            more = self.session.rules.broker.list(&mut lister, ROWS, &mut text);
+            self.output.put_shared(&text.into());
+            if more && self.write().await?.is_some() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all that may leave. Returns why the connection ends, if it is to end.
+    async fn flush(&mut self) -> io::Result<Option<&'static str>> {
+        let durable = self.session.rules.broker.durable();
+        let end = self.session.outbox.take(durable, &mut self.output);
+        if let Some(End::Cut(reason)) = end {
+            return Ok(Some(reason));
+        }
+        if let Some(reason) = self.write().await? {
+            return Ok(Some(reason));
+        }
+        Ok(match end {
+            Some(End::Close(reason)) => {
+                // The peer may be gone already, which is no matter here.
+                let _ = self.io.shutdown().await;
+                Some(reason)
+            }
+            _ => None,
+        })
+    }
+
+    /// Writes `output`. Returns why the connection ends, if it was cut meanwhile.
+    async fn write(&mut self) -> io::Result<Option<&'static str>> {
+        while !self.output.is_empty() {
+            tokio::select! {
+                biased;
+                written = self.io.write_buf(&mut self.output) => if written? == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                },
+                () = self.session.outbox.was_cut() => return Ok(Some("it does not read what it is sent")),
+            }
+        }
+        self.output.release();
+        Ok(None)
+    }
+
+    /// When to give up waiting for the peer.
+    fn deadline(&self) -> Option<Instant> {
+        let limits = &self.session.rules.limits;
+        let frame = self.began.map(|began| {
+            let received = Duration::from_secs(self.input.len() as u64 / BYTES_A_SECOND);
+            began + limits.frame_timeout + received
+        });
+        let idle = limits.idle_timeout.map(|idle| self.heard + idle);
+        [frame, idle].into_iter().flatten().min()
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        // Both forms of waiting in one; the inner future never ends.
+        Some(deadline) => drop(timeout_at(deadline, std::future::pending::<()>()).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Deadlines of a connection are tokio's, so that tests can pause them; they never reach the engine.
+fn now() -> Instant {
+    Instant::now()
+}

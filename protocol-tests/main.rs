@@ -1,1 +1,3 @@
-//! tests
+//! The tests that see the server from outside, and the simulation of its inside.
+
+mod tidy;

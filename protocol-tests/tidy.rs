@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Outside crates that the engine may use: pure ones. Whatever waits, reads a clock or draws a number stays out.
-const ENGINE_MAY_USE: [&str; 8] = ["bytes", "chrono", "crate", "croner", "foldhash", "hashbrown", "std", "super"];
+const ENGINE_MAY_USE: [&str; 8] =
+    ["bytes", "chrono", "crate", "croner", "foldhash", "hashbrown", "std", "super"];
 
 /// Parts of the standard library that the engine may not use.
-const ENGINE_MAY_NOT: [&str; 8] = [
-    "std::net", "std::fs", "std::io::Read", "std::thread", "std::sync", "Instant", "SystemTime", "std::env",
-];
+const ENGINE_MAY_NOT: [&str; 8] =
+    ["std::net", "std::fs", "std::io::Read", "std::thread", "std::sync", "Instant", "SystemTime", "std::env"];
 
 #[test]
 fn modules_use_only_what_the_architecture_allows_them() {
@@ -91,7 +91,8 @@ fn links_between_documents_lead_somewhere() {
 
 /// The table under "Arrows" in docs/ARCHITECTURE.md: `| module | may use |`, names in backticks.
 fn allowed_arrows() -> BTreeMap<String, BTreeSet<String>> {
-    let text = fs::read_to_string(Path::new(ROOT).join("docs/ARCHITECTURE.md")).expect("the document is there");
+    let text =
+        fs::read_to_string(Path::new(ROOT).join("docs/ARCHITECTURE.md")).expect("the document is there");
     let section = text.split("\n## Arrows").nth(1).expect("docs/ARCHITECTURE.md has a section 'Arrows'");
     let section = section.split("\n## ").next().unwrap_or(section);
     let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -60,7 +60,7 @@ impl Default for Limits {
         Self {
             max_frame: 256 << 20,
             max_connections: None,
-            max_outbox: 64 << 20,
+            max_outbox: 128 << 20,
             frame_timeout: Duration::from_secs(60),
             idle_timeout: None,
         }

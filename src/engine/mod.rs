@@ -62,7 +62,7 @@ pub struct Engine {
     /// NOOPs that were sent and perhaps not answered, oldest first.
     calls: VecDeque<Call>,
     call_count: u64,
-    /// Bytes that all jobs are accounted with.
+    /// Bytes that all jobs and recurring jobs are accounted with.
     memory: u64,
     running: usize,
     draining: Option<Drain>,

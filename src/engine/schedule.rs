@@ -11,6 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use croner::Cron;
 
+use super::job::Job;
 use super::{Engine, Output, Record};
 use crate::protocol::{Refusal, Response, Spec};
 use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
@@ -86,18 +87,23 @@ impl Engine {
         let (fields, cron) = parse(&fields)?;
         let next = next_after(&cron, self.now)
             .ok_or_else(|| Refusal::invalid(format!("The schedule '{fields}' never comes round")))?;
+        if self.schedules.len() >= self.settings.max_functions
+            || self.memory + Job::cost(&spec) > self.settings.max_memory
+        {
+            return Err(Refusal::QUEUE_FULL);
+        }
         let function = self.find_or_create_function(spec.function())?;
         let id = match self.schedules.find(function, spec.unique()) {
             Some(id) => {
                 self.remove_schedule(id);
                 id
             }
-            None if self.schedules.len() >= self.settings.max_functions => return Err(Refusal::QUEUE_FULL),
             None => JobId(self.next_number()),
         };
         let schedule = Schedule { function, fields, spec: spec.to_kept(), next, cron: Box::new(cron) };
         let record = out.persist(Record::Scheduled { id, spec: &schedule.spec });
         self.functions.get_mut(function).schedules += 1;
+        self.memory += Job::cost(&schedule.spec);
         self.timers.insert((next, id));
         self.schedules.insert(id, schedule);
         out.send(conn, record, Response::JobCreated(self.handle(id)));
@@ -139,6 +145,7 @@ impl Engine {
     fn remove_schedule(&mut self, id: JobId) -> Option<FunctionId> {
         let schedule = self.schedules.remove(id)?;
         self.timers.remove(&(schedule.next, id));
+        self.memory -= Job::cost(&schedule.spec);
         self.functions.get_mut(schedule.function).schedules -= 1;
         Some(schedule.function)
     }

@@ -9,6 +9,9 @@ use super::{Kind, Refusal, WriteBuf};
 /// read buffer alive; larger ones own their memory in practice.
 const COPIED: usize = 4096;
 
+/// The largest body that can be assigned: a handle of up to 63 bytes and its NUL go in front.
+const LARGEST: usize = u32::MAX as usize - 64;
+
 /// Function, unique id, reducer and payload of a job: slices of the submit's body.
 ///
 /// The body of JOB_ASSIGN_UNIQ (and JOB_ASSIGN_ALL) is the handle followed by these bytes as they came, so a job
@@ -26,8 +29,11 @@ impl Spec {
     ///
     /// # Errors
     /// INVALID_PACKET if a separator is missing, ARGUMENT_TOO_LARGE if the fields before the payload take more
-    /// than 65,535 bytes.
+    /// than 65,535 bytes, or if there would be no room for a handle in front of the body within 2^32-1 bytes.
     pub fn parse(kind: Kind, body: Bytes) -> Result<(Spec, Vec<Bytes>), Refusal> {
+        if body.len() > LARGEST {
+            return Err(Refusal::FRAME_TOO_LARGE);
+        }
         let mut ends = Ends { body: &body, from: 0 };
         let function = ends.next(kind)?;
         let unique = ends.next(kind)?;

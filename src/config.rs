@@ -2,6 +2,7 @@
 //! [`crate::cli`] and [`crate::gearmand`]; nothing after them looks at an option again.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::Settings;
@@ -23,10 +24,21 @@ pub struct Config {
     pub file_descriptors: Option<u64>,
     /// What a peer may make the server hold.
     pub limits: Limits,
+    /// Where background jobs are kept. `None`: in memory only, for as long as the process lives.
+    pub store: Option<StoreConfig>,
     /// Rules and bounds of the queues.
     pub engine: Settings,
     /// How long running jobs may go on after a graceful stop began. `None`: until they are done.
     pub stop_timeout: Option<Duration>,
+}
+
+/// The store on this machine's disk.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// The data directory; made if there is none.
+    pub directory: PathBuf,
+    /// Go on without what is damaged rather than refuse to start.
+    pub salvage: bool,
 }
 
 /// TCP keepalive; `None` leaves a value to the system.
@@ -77,6 +89,7 @@ impl Default for Config {
             threads: None,
             file_descriptors: None,
             limits: Limits::default(),
+            store: None,
             engine: Settings::default(),
             stop_timeout: Some(Duration::from_secs(30)),
         }

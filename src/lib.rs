@@ -9,6 +9,8 @@ pub mod protocol;
 
 pub mod engine;
 
+pub mod store;
+
 pub mod outbox;
 
 pub mod broker;

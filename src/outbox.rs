@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::protocol::{Response, WriteBuf};
-use crate::types::RecordNo;
+use crate::types::{JobId, RecordNo};
 
 /// One connection's line.
 #[derive(Debug)]
@@ -23,10 +23,29 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Line {
     ready: WriteBuf,
-    held: VecDeque<(RecordNo, WriteBuf)>,
+    held: VecDeque<Held>,
     end: Option<End>,
     /// Whether the connection's task was told since it last took.
     is_told: bool,
+}
+
+/// A stretch of the line that may not leave yet.
+#[derive(Debug)]
+struct Held {
+    /// The log must be safe up to here.
+    after: RecordNo,
+    /// The answer that this stretch begins with is still to come; it belongs to this job.
+    awaits: Option<JobId>,
+    bytes: WriteBuf,
+}
+
+/// What [`Outbox::take`] found beside what it took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// How the connection ends, when it is to end now.
+    pub end: Option<End>,
+    /// The record that the next stretch waits for. The task must ask to be told when the log has reached it.
+    pub held: Option<RecordNo>,
 }
 
 /// Why and how a connection ends from our side.
@@ -58,32 +77,51 @@ impl Outbox {
         }
         line.release(durable);
         match line.held.back_mut() {
-            Some((record, held)) if *record >= after => response.encode(held),
+            Some(held) if held.after >= after => response.encode(&mut held.bytes),
             None if after <= durable => response.encode(&mut line.ready),
             _ => {
-                let mut held = WriteBuf::default();
-                response.encode(&mut held);
-                line.held.push_back((after, held));
+                let mut bytes = WriteBuf::default();
+                response.encode(&mut bytes);
+                line.held.push_back(Held { after, awaits: None, bytes });
             }
         }
         line.tell_once()
     }
 
-    /// Moves all that may leave to the end of `into`. Returns how the connection ends, when it is to end now.
-    pub fn take(&self, durable: RecordNo, into: &mut WriteBuf) -> Option<End> {
+    /// Keeps the place of an answer that is still to come, for this job; see [`crate::engine::Output::hold`].
+    pub fn hold(&self, after: RecordNo, job: JobId) {
+        self.lock().held.push_back(Held { after, awaits: Some(job), bytes: WriteBuf::default() });
+    }
+
+    /// Gives the answer whose place was kept. Whether the connection's task must be told.
+    pub fn fill(&self, job: JobId, response: &Response<'_>) -> bool {
+        let mut line = self.lock();
+        let Some(held) = line.held.iter_mut().find(|held| held.awaits == Some(job)) else { return false };
+        held.awaits = None;
+        let mut behind = std::mem::take(&mut held.bytes);
+        response.encode(&mut held.bytes);
+        held.bytes.append(&mut behind);
+        line.tell_once()
+    }
+
+    /// Moves all that may leave to the end of `into`.
+    pub fn take(&self, durable: RecordNo, into: &mut WriteBuf) -> Taken {
         let mut line = self.lock();
         line.is_told = false;
         line.release(durable);
         into.append(&mut line.ready);
-        match line.end {
+        let held = line.held.front().filter(|held| held.awaits.is_none()).map(|held| held.after);
+        let end = match line.end {
             Some(End::Close(_)) if !line.held.is_empty() => None,
             end => end,
-        }
+        };
+        Taken { end, held }
     }
 
     /// Whether nothing waits, held or not.
     pub fn is_empty(&self) -> bool {
-        self.lock().bytes() == 0
+        let line = self.lock();
+        line.ready.is_empty() && line.held.is_empty()
     }
 
     /// Ends the connection; the first call counts.
@@ -125,12 +163,13 @@ impl Outbox {
 
 impl Line {
     fn bytes(&self) -> usize {
-        self.ready.len() + self.held.iter().map(|(_, held)| held.len()).sum::<usize>()
+        self.ready.len() + self.held.iter().map(|held| held.bytes.len()).sum::<usize>()
     }
 
     fn release(&mut self, durable: RecordNo) {
-        while let Some((_, mut held)) = self.held.pop_front_if(|(record, _)| *record <= durable) {
-            self.ready.append(&mut held);
+        let may_leave = |held: &mut Held| held.awaits.is_none() && held.after <= durable;
+        while let Some(mut held) = self.held.pop_front_if(may_leave) {
+            self.ready.append(&mut held.bytes);
         }
     }
 
@@ -169,6 +208,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_still_to_come_holds_all_behind_it() {
+        let outbox = Outbox::new(1000);
+        outbox.hold(RecordNo(3), JobId(7));
+        push(&outbox, 0, 0, "b");
+        assert_eq!(outbox.take(RecordNo(9), &mut WriteBuf::default()), Taken { end: None, held: None });
+        outbox.fill(JobId(7), &Response::Text(b"a"));
+        assert_eq!(taken(&outbox, 2), "");
+        assert_eq!(taken(&outbox, 3), "ab");
+    }
+
+    #[test]
     fn its_task_is_told_once_for_many_answers() {
         let outbox = Outbox::new(1000);
         assert_eq!([push(&outbox, 0, 0, "a"), push(&outbox, 0, 0, "b")], [true, false]);
@@ -181,7 +231,7 @@ mod tests {
         let outbox = Outbox::new(3);
         push(&outbox, 0, 0, "a very long answer is let in");
         push(&outbox, 0, 0, "x");
-        assert!(matches!(outbox.take(RecordNo(0), &mut WriteBuf::default()), Some(End::Cut(_))));
+        assert!(matches!(outbox.take(RecordNo(0), &mut WriteBuf::default()).end, Some(End::Cut(_))));
         assert_eq!(taken(&outbox, 0), "");
     }
 
@@ -190,9 +240,12 @@ mod tests {
         let outbox = Outbox::new(1000);
         push(&outbox, 2, 1, "last");
         outbox.end(End::Close("done"));
-        assert_eq!(outbox.take(RecordNo(1), &mut WriteBuf::default()), None);
+        assert_eq!(
+            outbox.take(RecordNo(1), &mut WriteBuf::default()),
+            Taken { end: None, held: Some(RecordNo(2)) }
+        );
         let mut into = WriteBuf::default();
-        assert_eq!(outbox.take(RecordNo(2), &mut into), Some(End::Close("done")));
+        assert_eq!(outbox.take(RecordNo(2), &mut into).end, Some(End::Close("done")));
         assert_eq!(into.chunk(), b"last");
     }
 }

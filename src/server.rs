@@ -18,6 +18,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::{Drain, Seed};
 use crate::net::{Rules, accept, bind};
+use crate::store::StoreError;
+use crate::store::sqlite::SqliteStore;
 use crate::types::JobId;
 
 /// Descriptors kept free of connections: for listeners, logs and what the system needs.
@@ -64,6 +66,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// The store cannot be opened, or what it kept cannot be trusted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The `ready` step of the caller failed, or the system refused a thread or signal handler.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -80,15 +85,38 @@ pub fn run(
     ready: impl FnOnce(&[SocketAddr]) -> io::Result<()>,
 ) -> Result<(), RunError> {
     let max_connections = max_connections(&config);
+    let store =
+        config.store.as_ref().map(|store| SqliteStore::open(&store.directory, store.salvage)).transpose()?;
     let listeners = bind_all(&config)?;
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
     ready(&addresses)?;
+    let clock = Arc::new(Clock::new());
+    // Whoever connects while the store is read waits to be accepted.
+    let broker = broker(&config, &clock, store)?;
     let runtime = runtime(config.threads)?;
-    let result = runtime.block_on(serve(config, max_connections, listeners, signals));
+    let rules = Rules { broker: broker.clone(), clock, limits: config.limits };
+    let result = runtime.block_on(serve(config, max_connections, listeners, signals, rules));
     // Connections that did not take their farewell are not waited for.
     runtime.shutdown_background();
+    broker.close_store();
+    tracing::info!("stopped");
     result
+}
+
+fn broker(config: &Config, clock: &Clock, store: Option<SqliteStore>) -> Result<Arc<Broker>, StoreError> {
+    let now = clock.now();
+    let seed = Seed {
+        // Without a store nothing is known of earlier processes: counting from the time in nanoseconds passes all their
+        // numbers, as long as no process gave out more than a thousand million a second.
+        first_job: JobId(if store.is_some() { 1 } else { now.as_micros().saturating_mul(1000) }),
+        hash: RandomState::new().hash_one("gearhouse"),
+    };
+    let (settings, max_outbox) = (config.engine.clone(), config.limits.max_outbox);
+    match store {
+        Some(store) => Broker::open_store(now, settings, seed, max_outbox, Box::new(store)),
+        None => Ok(Arc::new(Broker::new(settings, seed, max_outbox))),
+    }
 }
 
 async fn serve(
@@ -96,16 +124,9 @@ async fn serve(
     max_connections: usize,
     listeners: Vec<std::net::TcpListener>,
     signals: Signals,
+    rules: Rules,
 ) -> Result<(), RunError> {
-    let clock = Arc::new(Clock::new());
-    let seed = Seed {
-        // Nothing is known of earlier processes: counting from the time in nanoseconds passes all their numbers,
-        // as long as no process gave out more than a thousand million a second.
-        first_job: JobId(clock.now().as_micros().saturating_mul(1000)),
-        hash: RandomState::new().hash_one("gearhouse"),
-    };
-    let broker = Arc::new(Broker::new(config.engine.clone(), seed, config.limits.max_outbox));
-    let rules = Rules { broker: broker.clone(), clock: clock.clone(), limits: config.limits };
+    let broker = rules.broker.clone();
 
     let mut stops = Stops::new(signals)?;
     let mut accepting = JoinSet::new();
@@ -114,7 +135,7 @@ async fn serve(
         accepting.spawn(accept(listener, config.clone(), max_connections, rules.clone()));
     }
     tokio::spawn({
-        let broker = broker.clone();
+        let Rules { broker, clock, .. } = rules;
         async move { run_timer(&broker, &clock).await }
     });
 
@@ -131,7 +152,6 @@ async fn serve(
             sooner = stops.next(&broker) => stop = sooner.max_haste(stop),
         }
     }
-    tracing::info!("stopped");
     Ok(())
 }
 

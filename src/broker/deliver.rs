@@ -1,58 +1,91 @@
-//! Carries what the engine emits into outboxes, and remembers whom to wake once the lock is free.
+//! Carries what the engine emits into outboxes and the log, and remembers whom to wake once the lock is free.
 
 use std::sync::Arc;
 
-use super::directory::Directory;
+use super::Broker;
 use crate::engine::{Drain, Output, Record};
 use crate::outbox::{End, Outbox};
-use crate::protocol::Response;
-use crate::types::{ConnId, RecordNo};
+use crate::protocol::{Refusal, Response};
+use crate::types::{ConnId, JobId, RecordNo};
 
 /// One batch's deliveries.
-pub struct Delivery<'a> {
-    directory: &'a Directory,
+pub(super) struct Delivery<'a> {
+    broker: &'a Broker,
     /// The connection whose task runs this; it needs no look-up and no wake-up.
     own: Option<(ConnId, &'a Outbox)>,
     to_tell: Vec<Arc<Outbox>>,
+    to_load: Vec<JobId>,
+    has_persisted: bool,
     shutdown: Option<Drain>,
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(directory: &'a Directory, own: Option<(ConnId, &'a Outbox)>) -> Self {
-        Self { directory, own, to_tell: Vec::new(), shutdown: None }
+    pub fn new(broker: &'a Broker, own: Option<(ConnId, &'a Outbox)>) -> Self {
+        Self { broker, own, to_tell: Vec::new(), to_load: Vec::new(), has_persisted: false, shutdown: None }
     }
 
-    /// Wakes who got something. Returns whether the server's end was asked for.
-    pub(super) fn finish(self) -> Option<Drain> {
+    /// Wakes who got something: connections, the store's threads. Returns whether the server's end was asked for.
+    pub fn finish(self) -> Option<Drain> {
         for outbox in self.to_tell {
             outbox.tell();
         }
+        if let Some(storage) = &self.broker.storage {
+            if self.has_persisted {
+                storage.log.signal();
+            }
+            if !self.to_load.is_empty() {
+                storage.load(self.to_load);
+            }
+        }
         self.shutdown
+    }
+
+    /// Changes the line of a connection, if it is still there; `change` says whether its task must be told.
+    fn with_outbox(&mut self, conn: ConnId, change: impl FnOnce(&Outbox) -> bool) {
+        if let Some((own, outbox)) = self.own
+            && own == conn
+        {
+            change(outbox);
+            return;
+        }
+        // Under the lock: a worker on another core could otherwise answer before JOB_CREATED is in the line.
+        let Some(outbox) = self.broker.directory.get(conn) else { return };
+        if change(&outbox) {
+            self.to_tell.push(outbox);
+        }
     }
 }
 
 impl Output for Delivery<'_> {
-    /// Nothing is kept beyond the process: every record is as safe as it will be.
-    fn persist(&mut self, _record: Record<'_>) -> RecordNo {
-        RecordNo::NONE
+    /// Without a store nothing is kept beyond the process: every record is as safe as it will be.
+    fn persist(&mut self, record: Record<'_>) -> Result<RecordNo, Refusal> {
+        let Some(storage) = &self.broker.storage else { return Ok(RecordNo::NONE) };
+        self.has_persisted = true;
+        storage.log.push(record)
     }
 
     fn send(&mut self, to: ConnId, after: RecordNo, response: Response<'_>) {
-        if let Some((own, outbox)) = self.own
-            && own == to
-        {
-            outbox.push(after, RecordNo::NONE, &response);
-            return;
-        }
-        // Under the lock: a worker on another core could otherwise answer before JOB_CREATED is in the line.
-        let Some(outbox) = self.directory.get(to) else { return };
-        if outbox.push(after, RecordNo::NONE, &response) {
-            self.to_tell.push(outbox);
-        }
+        let durable = self.broker.durable();
+        self.with_outbox(to, |outbox| outbox.push(after, durable, &response));
+    }
+
+    fn hold(&mut self, to: ConnId, after: RecordNo, job: JobId) {
+        self.with_outbox(to, |outbox| {
+            outbox.hold(after, job);
+            false
+        });
+    }
+
+    fn fill(&mut self, to: ConnId, job: JobId, response: Response<'_>) {
+        self.with_outbox(to, |outbox| outbox.fill(job, &response));
+    }
+
+    fn load(&mut self, job: JobId) {
+        self.to_load.push(job);
     }
 
     fn close(&mut self, conn: ConnId, reason: &'static str) {
-        if let Some(outbox) = self.directory.get(conn) {
+        if let Some(outbox) = self.broker.directory.get(conn) {
             outbox.end(End::Close(reason));
         }
     }

@@ -5,6 +5,8 @@
 
 mod deliver;
 mod directory;
+mod log;
+mod storage;
 mod timer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +14,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
+pub use self::log::Wait;
 pub use self::timer::run_timer;
+
+use bytes::Bytes;
 
 use self::deliver::Delivery;
 use self::directory::Directory;
+use self::storage::Storage;
 use crate::engine::{Drain, Engine, Lister, PeerInfo, Seed, Settings};
 use crate::outbox::{End, Outbox};
 use crate::protocol::Request;
-use crate::types::{ConnId, RecordNo, Timestamp};
+use crate::store::{Store, StoreError};
+use crate::types::{ConnId, JobId, RecordNo, Timestamp};
 
 /// Most requests that are applied under one lock: a connection with more to say lets others in between.
 pub const BATCH: usize = 64;
@@ -28,6 +35,7 @@ pub const BATCH: usize = 64;
 #[derive(Debug)]
 pub struct Broker {
     engine: Mutex<Engine>,
+    storage: Option<Storage>,
     directory: Directory,
     next_conn: AtomicU64,
     max_outbox: usize,
@@ -39,10 +47,39 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// An empty server. `max_outbox`: see [`Outbox::new`].
+    /// An empty server that keeps nothing beyond the process. `max_outbox`: see [`Outbox::new`].
     pub fn new(settings: Settings, seed: Seed, max_outbox: usize) -> Self {
+        Self::with(Engine::new(settings, seed), None, max_outbox)
+    }
+
+    /// A server with what a store kept, that keeps its background jobs in it.
+    ///
+    /// # Errors
+    /// What is kept cannot be read, or a thread cannot be started.
+    pub fn open_store(
+        now: Timestamp,
+        settings: Settings,
+        seed: Seed,
+        max_outbox: usize,
+        mut store: Box<dyn Store>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let mut engine = Engine::new(settings, seed);
+        let first = store.replay(&mut |record| {
+            if let Err(refusal) = engine.restore(now, record) {
+                tracing::error!("a recurring job is left out: {refusal}");
+            }
+        })?;
+        engine.begin_numbers(first);
+        let (storage, loader) = Storage::start(store)?;
+        let broker = Arc::new(Self::with(engine, Some(storage), max_outbox));
+        loader.start(&broker)?;
+        Ok(broker)
+    }
+
+    fn with(engine: Engine, storage: Option<Storage>, max_outbox: usize) -> Self {
         Self {
-            engine: Mutex::new(Engine::new(settings, seed)),
+            engine: Mutex::new(engine),
+            storage,
             directory: Directory::default(),
             next_conn: AtomicU64::new(1),
             max_outbox,
@@ -102,9 +139,41 @@ impl Broker {
         self.lock().list(lister, rows, into)
     }
 
-    /// Up to where the log is safe: always all of it, as long as nothing is kept beyond the process.
+    /// Up to where the log is safe. Without a store no answer depends on it.
     pub fn durable(&self) -> RecordNo {
-        RecordNo::NONE
+        self.storage.as_ref().map_or(RecordNo::NONE, |storage| storage.log.durable())
+    }
+
+    /// Has an outbox told when the log is safe up to `record`.
+    pub fn wait_for(&self, record: RecordNo, outbox: &Arc<Outbox>) -> Wait {
+        self.storage.as_ref().map_or(Wait::Over, |storage| storage.log.wait_for(record, outbox))
+    }
+
+    /// Waits while more has gathered for the store than it may: connections that would add to it do not read.
+    pub async fn room(&self) {
+        if let Some(storage) = &self.storage {
+            storage.log.room().await;
+        }
+    }
+
+    /// Whether background jobs are taken.
+    pub fn is_healthy(&self) -> bool {
+        self.storage.as_ref().is_none_or(|storage| storage.log.is_healthy())
+    }
+
+    /// Returns when all that was taken is safe. Nothing may be asked of the broker afterwards. Blocks.
+    pub fn close_store(&self) {
+        if let Some(storage) = &self.storage {
+            storage.close();
+        }
+    }
+
+    fn loaded(&self, bodies: Vec<(JobId, Option<Bytes>)>) {
+        self.with_engine(None, |engine, delivery| {
+            for (id, body) in bodies {
+                engine.loaded(id, body, delivery);
+            }
+        });
     }
 
     /// Begins the end: see [`Engine::drain`].
@@ -150,10 +219,12 @@ impl Broker {
     }
 
     fn with_engine(&self, own: Option<(ConnId, &Outbox)>, run: impl FnOnce(&mut Engine, &mut Delivery<'_>)) {
-        let mut delivery = Delivery::new(&self.directory, own);
+        let mut delivery = Delivery::new(self, own);
+        let durable = self.durable();
         let must_rearm = {
             let mut engine = self.lock();
             run(&mut engine, &mut delivery);
+            engine.settle(durable);
             let deadline = engine.next_deadline();
             deadline.is_some_and(|deadline| deadline.as_micros() < self.armed.load(Ordering::Relaxed))
         };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::job::Job;
 use super::peer::Peer;
-use super::{Drain, Engine, Output, reply};
+use super::{Drain, Engine, Output, Record, reply};
 use crate::protocol::{Admin, Handle, Listing, MaxQueue, Response};
 use crate::types::{ConnId, JobId, Priority};
 
@@ -39,9 +39,9 @@ impl Engine {
             Admin::Version => format!("OK {}\n", self.settings.version).into(),
             Admin::Verbose => format!("OK {}\n", self.settings.verbose).into(),
             Admin::GetPid => format!("OK {}\n", self.settings.pid).into(),
-            Admin::MaxQueue { function, limits } => self.max_queue(&function, limits),
-            Admin::CreateFunction(function) => self.create_function(&function),
-            Admin::DropFunction(function) => self.drop_function(&function),
+            Admin::MaxQueue { function, limits } => self.max_queue(&function, limits, out),
+            Admin::CreateFunction(function) => self.create_function(&function, out),
+            Admin::DropFunction(function) => self.drop_function(&function, out),
             Admin::CancelJob(handle) => self.cancel(&handle, out),
             Admin::ShowUnique { function, unique } => self.show_unique(&function, &unique).into(),
             Admin::Shutdown { drain } => self.shut_down(conn, drain, out),
@@ -62,30 +62,46 @@ impl Engine {
     }
 
     /// Answered with a bare newline: Python's admin clients demand exactly `OK` (W25).
-    fn max_queue(&mut self, function: &Bytes, limits: MaxQueue) -> Text {
-        let known = self.functions.find(function);
+    fn max_queue(&mut self, name: &Bytes, limits: MaxQueue, out: &mut impl Output) -> Text {
+        let known = self.functions.find(name);
         let function = match known {
             None if limits == [None; 3] => return "OK\n".into(),
-            None => self.find_or_create_function(function).ok(),
+            None => self.find_or_create_function(name).ok(),
             Some(_) => known,
         };
         let Some(function) = function else { return TOO_LARGE.into() };
+        let pinned = self.functions.get(function).pinned;
+        if out.persist(Record::Function { name: name.as_ref().into(), limits, pinned }).is_err() {
+            return NOT_KEPT.into();
+        }
         self.functions.get_mut(function).limits = limits;
         self.expire_if_unused(function);
         "OK\n".into()
     }
 
-    fn create_function(&mut self, function: &Bytes) -> Text {
-        let Ok(function) = self.find_or_create_function(function) else { return TOO_LARGE.into() };
+    fn create_function(&mut self, name: &Bytes, out: &mut impl Output) -> Text {
+        let Ok(function) = self.find_or_create_function(name) else { return TOO_LARGE.into() };
+        let limits = self.functions.get(function).limits;
+        if out.persist(Record::Function { name: name.as_ref().into(), limits, pinned: true }).is_err() {
+            return NOT_KEPT.into();
+        }
         self.functions.get_mut(function).pinned = true;
         "OK\r\n".into()
     }
 
-    fn drop_function(&mut self, function: &Bytes) -> Text {
-        let Some(id) = self.functions.find(function) else { return "ERR function not found\r\n".into() };
+    fn drop_function(&mut self, name: &Bytes, out: &mut impl Output) -> Text {
+        let Some(id) = self.functions.find(name) else { return "ERR function not found\r\n".into() };
         let function = self.functions.get(id);
         if function.workers > 0 || function.total() > 0 || function.schedules > 0 {
             return "ERR there are still connected workers or executing clients\r\n".into();
+        }
+        if function.pinned || function.limits != [None; 3] {
+            // An end is always taken; see `Output::persist`.
+            let _ = out.persist(Record::Function {
+                name: name.as_ref().into(),
+                limits: [None; 3],
+                pinned: false,
+            });
         }
         self.functions.remove(id);
         "OK\r\n".into()
@@ -132,6 +148,8 @@ impl Engine {
 }
 
 type Text = std::borrow::Cow<'static, str>;
+
+const NOT_KEPT: &str = "ERR QUEUE_ERROR The+store+cannot+keep+this+now\r\n";
 
 const TOO_LARGE: &str =
     "ERR INVALID_ARGUMENTS The+function+name+is+too+long+or+there+are+too+many+functions\r\n";

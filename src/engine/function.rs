@@ -27,6 +27,8 @@ pub(super) struct Function {
     /// Connections that were sent a NOOP for a job of this function and have not answered it.
     pub woken: usize,
     pub limits: MaxQueue,
+    /// Assignments until payloads of the jobs ahead are asked for again; see [`super::bodies`].
+    pub until_prefetch: u32,
     /// Made by `create function`: stays until dropped.
     pub pinned: bool,
     /// When it was served last, as a count; the smallest goes first among equal priorities.
@@ -132,6 +134,7 @@ impl Functions {
             line: BTreeMap::new(),
             woken: 0,
             limits: [None; 3],
+            until_prefetch: 0,
             pinned: false,
             turn: 0,
             listed: None,

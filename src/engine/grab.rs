@@ -52,9 +52,7 @@ impl Engine {
             self.timers.insert((deadline, id));
         }
 
-        if let Some(job) = self.jobs.get(id) {
-            let handle = self.handle(id);
-            out.send(conn, job.record, Response::Assign { flavor, handle, spec: &job.spec });
-        }
+        self.hand_out(conn, id, flavor, out);
+        self.prefetch(function, out);
     }
 }

@@ -7,7 +7,8 @@
 //!  cancel, last waiting client gone (unless kept): from Delayed and Ready ──▶ gone
 //! ```
 
-use crate::protocol::{Progress, Spec, StatusNumbers};
+use super::Standing;
+use crate::protocol::{Flavor, Progress, Spec, StatusNumbers};
 use crate::types::{ConnId, FunctionId, JobId, Priority, RecordNo, Timestamp};
 
 /// One job that is not over.
@@ -28,6 +29,10 @@ pub(super) struct Job {
     pub record: RecordNo,
     pub state: State,
     pub numbers: StatusNumbers,
+    /// Its payload is on disk only and was asked for.
+    pub is_loading: bool,
+    /// Its worker was assigned it and waits for the payload, in this shape of the answer.
+    pub owes: Option<Flavor>,
     /// One entry for each foreground submit; the same connection may stand here twice.
     pub waiting: Vec<ConnId>,
 }
@@ -50,6 +55,15 @@ impl Job {
     /// Bytes of memory this job is accounted with.
     pub fn cost(spec: &Spec) -> u64 {
         Job::OVERHEAD + spec.len() as u64
+    }
+
+    /// What a restart needs to know beside the body.
+    pub fn standing(&self) -> Standing {
+        let due = match self.state {
+            State::Delayed { until } => Some(until),
+            State::Ready | State::Running { .. } => None,
+        };
+        Standing { priority: self.priority, due, losses: self.losses, place: self.place }
     }
 
     pub fn progress(&self) -> Progress {

@@ -2,10 +2,11 @@
 //! It reads no clock, draws no random number, owns no socket, takes no lock and never waits.
 //!
 //! One file for each verb: [`submit`], [`grab`], [`work`], [`abilities`], [`sleep`], [`leave`], [`timers`],
-//! [`schedule`], [`status`], [`admin`], [`drain`]. What they share is in [`job`], [`function`], [`peer`] and [`unique`].
+//! [`schedule`], [`status`], [`admin`], [`drain`], [`restore`]. Payloads that are on disk only: [`bodies`]. What they share is in [`job`], [`function`], [`peer`] and [`unique`].
 
 mod abilities;
 mod admin;
+mod bodies;
 mod check;
 mod drain;
 mod function;
@@ -16,6 +17,7 @@ mod leave;
 mod output;
 mod peer;
 mod record;
+mod restore;
 mod schedule;
 mod settings;
 mod sleep;
@@ -32,7 +34,7 @@ use foldhash::quality::FixedState;
 pub use self::admin::Lister;
 pub use self::output::{Drain, Output};
 pub use self::peer::PeerInfo;
-pub use self::record::Record;
+pub use self::record::{Record, Standing};
 pub use self::settings::Settings;
 
 use self::function::Functions;
@@ -62,6 +64,8 @@ pub struct Engine {
     /// NOOPs that were sent and perhaps not answered, oldest first.
     calls: VecDeque<Call>,
     call_count: u64,
+    /// Jobs whose payloads may be dropped from memory once the log is safe up to the record.
+    to_evict: VecDeque<(RecordNo, JobId)>,
     /// Bytes that all jobs and recurring jobs are accounted with.
     memory: u64,
     running: usize,
@@ -93,6 +97,7 @@ impl Engine {
             timers: BTreeSet::new(),
             calls: VecDeque::new(),
             call_count: 0,
+            to_evict: VecDeque::new(),
             memory: 0,
             running: 0,
             draining: None,
@@ -166,18 +171,19 @@ impl Engine {
     /// Takes a job out of every table, wherever it stands. The caller tells those who wait for it.
     fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<Job> {
         self.uniques.remove(&self.jobs, id);
-        let job = self.jobs.remove(id)?;
+        let mut job = self.jobs.remove(id)?;
         if let Some(deadline) = job.deadline() {
             self.timers.remove(&(deadline, id));
         }
-        self.leave_state(id, &job);
+        self.leave_state(id, &mut job, out);
         for conn in &job.waiting {
             if let Some(peer) = self.peers.get_mut(*conn) {
                 peer.awaits.remove(&id);
             }
         }
         if job.kept {
-            out.persist(Record::Done(id));
+            // An end or a loss is always taken; see `Output::persist`.
+            let _ = out.persist(Record::Done(id));
         }
         self.memory -= Job::cost(&job.spec);
         self.expire_if_unused(job.function);
@@ -185,7 +191,7 @@ impl Engine {
     }
 
     /// Takes a job out of the counts and sets of its state.
-    fn leave_state(&mut self, id: JobId, job: &Job) {
+    fn leave_state(&mut self, id: JobId, job: &mut Job, out: &mut impl Output) {
         let function = self.functions.get_mut(job.function);
         match job.state {
             job::State::Ready => {
@@ -196,6 +202,10 @@ impl Engine {
             job::State::Running { by, .. } => {
                 function.running -= 1;
                 self.running -= 1;
+                if job.owes.take().is_some() {
+                    // Its GRAB must not stay unanswered.
+                    out.fill(by, id, Response::NoJob);
+                }
                 if let Some(peer) = self.peers.get_mut(by) {
                     peer.ended(id);
                 }

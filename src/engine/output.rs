@@ -1,7 +1,7 @@
 //! What the engine may do to the world.
 
-use crate::protocol::Response;
-use crate::types::{ConnId, RecordNo};
+use crate::protocol::{Refusal, Response};
+use crate::types::{ConnId, JobId, RecordNo};
 
 use super::Record;
 
@@ -9,11 +9,24 @@ use super::Record;
 /// libraries pair answers with requests by their position on the connection.
 pub trait Output {
     /// Notes what a restart needs; the number returned is the place in the log.
-    fn persist(&mut self, record: Record<'_>) -> RecordNo;
+    ///
+    /// # Errors
+    /// The log takes nothing new; what would have to be kept must be refused with this. Ends are always taken.
+    fn persist(&mut self, record: Record<'_>) -> Result<RecordNo, Refusal>;
 
     /// Sends an answer, not before the log is safe up to `after`, and not before what was sent earlier to the
     /// same connection.
     fn send(&mut self, to: ConnId, after: RecordNo, response: Response<'_>);
+
+    /// Keeps the place of an answer that cannot be given yet, since its job's payload is on disk only. What is sent
+    /// later to the same connection stays behind it until [`Output::fill`].
+    fn hold(&mut self, to: ConnId, after: RecordNo, job: JobId);
+
+    /// Gives the answer whose place was kept.
+    fn fill(&mut self, to: ConnId, job: JobId, response: Response<'_>);
+
+    /// Asks for a payload; [`super::Engine::loaded`] brings it.
+    fn load(&mut self, job: JobId);
 
     /// Ends a connection, once what was sent to it has left.
     fn close(&mut self, conn: ConnId, reason: &'static str);

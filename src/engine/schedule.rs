@@ -4,6 +4,7 @@
 //! reads them: numbers, names, `*`, lists, ranges and steps; an empty field is `*`. Times are UTC. If the job of the
 //! last time is still there, an equal unique id joins the two, so a slow job does not pile up.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
@@ -93,19 +94,16 @@ impl Engine {
             return Err(Refusal::QUEUE_FULL);
         }
         let function = self.find_or_create_function(spec.function())?;
-        let id = match self.schedules.find(function, spec.unique()) {
-            Some(id) => {
-                self.remove_schedule(id);
-                id
-            }
-            None => JobId(self.next_number()),
-        };
+        let known = self.schedules.find(function, spec.unique());
+        let id = known.unwrap_or_else(|| JobId(self.next_number()));
         let schedule = Schedule { function, fields, spec: spec.to_kept(), next, cron: Box::new(cron) };
-        let record = out.persist(Record::Scheduled { id, spec: &schedule.spec });
-        self.functions.get_mut(function).schedules += 1;
-        self.memory += Job::cost(&schedule.spec);
-        self.timers.insert((next, id));
-        self.schedules.insert(id, schedule);
+        let record = out.persist(Record::Scheduled {
+            id,
+            fields: Cow::Borrowed(&schedule.fields),
+            spec: Cow::Borrowed(&schedule.spec),
+        })?;
+        self.remove_schedule(id);
+        self.insert_schedule(id, schedule);
         out.send(conn, record, Response::JobCreated(self.handle(id)));
         Ok(())
     }
@@ -120,24 +118,48 @@ impl Engine {
             self.timers.insert((next, id));
         }
         let hash = self.uniques.hash(function, &spec);
-        if self.draining.is_some() || self.uniques.find(&self.jobs, hash, function, &spec).is_some() {
+        if self.draining.is_some() {
             return;
         }
-        match self.new_job(function, Priority::Normal, None, &spec, hash) {
-            Ok(job) => {
-                self.create(job, None, out);
-                self.wake(function, out);
-            }
+        let queued = match self.uniques.find(&self.jobs, hash, function, &spec) {
+            Some(known) => self.join(known, None, out),
+            None => self
+                .new_job(function, Priority::Normal, None, &spec, hash)
+                .and_then(|job| self.create(job, None, out).map(drop)),
+        };
+        match queued {
+            Ok(()) => self.wake(function, out),
             Err(refusal) => {
-                tracing::warn!(schedule = %self.handle(id), "a recurring job was not queued: {refusal}")
+                tracing::warn!(schedule = %self.handle(id), "a recurring job was not queued: {refusal}");
             }
         }
+    }
+
+    fn insert_schedule(&mut self, id: JobId, schedule: Schedule) {
+        self.functions.get_mut(schedule.function).schedules += 1;
+        self.memory += Job::cost(&schedule.spec);
+        self.timers.insert((schedule.next, id));
+        self.schedules.insert(id, schedule);
+    }
+
+    /// A recurring job from the log. Times that passed meanwhile are not made up for.
+    pub(super) fn restore_schedule(&mut self, id: JobId, fields: &str, spec: Spec) -> Result<(), Refusal> {
+        let texts: Vec<Bytes> =
+            fields.split(' ').map(|field| Bytes::copy_from_slice(field.as_bytes())).collect();
+        let fields = texts.try_into().map_err(|_| Refusal::invalid("A schedule has five fields"))?;
+        let (fields, cron) = parse(&fields)?;
+        let next =
+            next_after(&cron, self.now).ok_or_else(|| Refusal::invalid("The schedule never comes round"))?;
+        let function = self.functions.find_or_create(spec.function());
+        self.insert_schedule(id, Schedule { function, fields, spec, next, cron: Box::new(cron) });
+        Ok(())
     }
 
     /// Ends a recurring job; whether there was one.
     pub(super) fn cancel_schedule(&mut self, id: JobId, out: &mut impl Output) -> bool {
         let Some(function) = self.remove_schedule(id) else { return false };
-        out.persist(Record::Unscheduled(id));
+        // An end is always taken; see `Output::persist`.
+        let _ = out.persist(Record::Unscheduled(id));
         self.expire_if_unused(function);
         true
     }

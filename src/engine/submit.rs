@@ -1,5 +1,7 @@
 //! SUBMIT_*: a new job, or one more that waits for a job which exists (reference, sections 3.2 and 3.4).
 
+use std::borrow::Cow;
+
 use super::job::{Job, State};
 use super::{Engine, Output, Record, refuse};
 use crate::protocol::{Mode, Refusal, Response, Spec, Submit};
@@ -26,12 +28,12 @@ impl Engine {
         let hash = self.uniques.hash(function, &spec);
         let id = match self.uniques.find(&self.jobs, hash, function, &spec) {
             Some(id) => {
-                self.join(id, waiter, out);
+                self.join(id, waiter, out)?;
                 id
             }
             None => {
                 let job = self.new_job(function, priority, due, &spec, hash)?;
-                self.create(job, waiter, out)
+                self.create(job, waiter, out)?
             }
         };
         tracing::trace!(target: "gearhouse::accepted", function = ?spec.function(), unique = ?spec.unique(), ?due);
@@ -94,14 +96,36 @@ impl Engine {
             record: RecordNo::NONE,
             state: due.map_or(State::Ready, |until| State::Delayed { until }),
             numbers: Default::default(),
+            is_loading: false,
+            owes: None,
             waiting: Vec::new(),
         })
     }
 
-    /// Puts a new job where its state belongs. The caller answers, then wakes.
-    pub(super) fn create(&mut self, mut job: Job, waiter: Option<ConnId>, out: &mut impl Output) -> JobId {
+    /// Puts a new job where its state belongs, unless it must be kept and cannot. The caller answers, then wakes.
+    pub(super) fn create(
+        &mut self,
+        mut job: Job,
+        waiter: Option<ConnId>,
+        out: &mut impl Output,
+    ) -> Result<JobId, Refusal> {
         let id = JobId(self.next_number());
         job.place = id.0;
+        match waiter {
+            Some(conn) => {
+                job.waiting.push(conn);
+                self.note_awaited(conn, id);
+            }
+            None => job.keep(id, out)?,
+        }
+        let record = job.record;
+        self.insert(id, job);
+        self.consider_eviction(id, record);
+        Ok(id)
+    }
+
+    /// Enters a job into every table, as its state says.
+    pub(super) fn insert(&mut self, id: JobId, job: Job) {
         self.memory += Job::cost(&job.spec);
         let function = job.function;
         let entry = self.functions.get_mut(function);
@@ -117,26 +141,44 @@ impl Engine {
         }
         self.jobs.insert(id, job);
         self.uniques.insert(&self.jobs, id);
-        self.join(id, waiter, out);
-        id
     }
 
     /// Adds one who waits, or makes the job one that stays although no one waits.
-    fn join(&mut self, id: JobId, waiter: Option<ConnId>, out: &mut impl Output) {
-        let Some(job) = self.jobs.get_mut(id) else { return };
+    pub(super) fn join(
+        &mut self,
+        id: JobId,
+        waiter: Option<ConnId>,
+        out: &mut impl Output,
+    ) -> Result<(), Refusal> {
+        let Some(job) = self.jobs.get_mut(id) else { return Ok(()) };
         match waiter {
             Some(conn) => {
                 job.waiting.push(conn);
-                if let Some(peer) = self.peers.get_mut(conn) {
-                    peer.awaits.insert(id);
-                }
+                self.note_awaited(conn, id);
             }
             None if job.kept => {}
             None => {
-                job.kept = true;
-                let due = job.deadline().filter(|_| matches!(job.state, State::Delayed { .. }));
-                job.record = out.persist(Record::Queued { id, priority: job.priority, due, spec: &job.spec });
+                job.keep(id, out)?;
+                let record = job.record;
+                self.consider_eviction(id, record);
             }
         }
+        Ok(())
+    }
+
+    fn note_awaited(&mut self, conn: ConnId, id: JobId) {
+        if let Some(peer) = self.peers.get_mut(conn) {
+            peer.awaits.insert(id);
+        }
+    }
+}
+
+impl Job {
+    /// From now on the job stays until it ends.
+    fn keep(&mut self, id: JobId, out: &mut impl Output) -> Result<(), Refusal> {
+        let standing = self.standing();
+        self.record = out.persist(Record::Queued { id, standing, spec: Cow::Borrowed(&self.spec) })?;
+        self.kept = true;
+        Ok(())
     }
 }

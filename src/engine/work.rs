@@ -1,7 +1,7 @@
 //! WORK_*: what a worker says of a job it holds, passed on to those who wait (reference, sections 3.5 and 3.9).
 
 use super::job::{Job, State};
-use super::{Engine, Output, refuse};
+use super::{Engine, Output, Record, refuse};
 use crate::protocol::{Handle, Kind, Refusal, Response, Update, Work};
 use crate::types::{ConnId, JobId};
 
@@ -60,6 +60,10 @@ impl Engine {
         }
         let place = if job.losses > Job::KEEPS_PLACE { Some(self.next_number()) } else { None };
         self.make_ready(id, place, out);
+        if let Some(job) = self.jobs.get(id).filter(|job| job.kept) {
+            // An end or a loss is always taken; see `Output::persist`.
+            let _ = out.persist(Record::Lost { id, standing: job.standing() });
+        }
     }
 
     /// Moves a delayed or running job among the ready ones, to its old place or a new one, and wakes for it.
@@ -68,7 +72,7 @@ impl Engine {
         if let Some(deadline) = job.deadline() {
             self.timers.remove(&(deadline, id));
         }
-        self.leave_state(id, &job);
+        self.leave_state(id, &mut job, out);
         job.state = State::Ready;
         job.numbers = Default::default();
         job.place = place.unwrap_or(job.place);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::Decoder;
 
 use super::read::read_some;
-use crate::broker::{BATCH, Broker};
+use crate::broker::{BATCH, Broker, Wait};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::{Lister, PeerInfo};
@@ -86,6 +86,8 @@ struct Connection<S> {
     codec: Codec,
     input: BytesMut,
     output: WriteBuf,
+    /// The record that what is held back waits for, as the log was told.
+    asked: Option<RecordNo>,
     /// Since when a packet is incomplete.
     began: Option<Instant>,
     /// When the peer last sent something.
@@ -100,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             session,
             input: BytesMut::new(),
             output: WriteBuf::default(),
+            asked: None,
             began: None,
             heard: now(),
         }
@@ -111,6 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if let Some(reason) = self.flush().await? {
                 return Ok(reason);
             }
+            self.session.rules.broker.room().await;
             let missing = self.codec.missing(self.input.len());
             let deadline = self.deadline();
             let read = tokio::select! {
@@ -172,14 +176,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Tells a list in pieces, each put together under a short lock and written before the next. What others send
     /// to this connection waits meanwhile, so that nothing comes between the lines.
     async fn tell_list(&mut self, listing: Listing) -> io::Result<()> {
-        self.session.outbox.take(self.session.rules.broker.durable(), &mut self.output);
+        let mut taken = self.session.outbox.take(self.session.rules.broker.durable(), &mut self.output);
         while !self.session.outbox.is_empty() {
             // An earlier answer is held back; the list may not overtake it.
-            if self.write().await?.is_some() {
+            if taken.end.is_some() || self.write().await?.is_some() {
                 return Ok(());
             }
+            self.ask_to_be_told(taken.held);
             self.session.outbox.changed().await;
-            self.session.outbox.take(self.session.rules.broker.durable(), &mut self.output);
+            taken = self.session.outbox.take(self.session.rules.broker.durable(), &mut self.output);
         }
         let mut lister = Lister::new(listing);
         let mut more = true;
@@ -197,21 +202,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes all that may leave. Returns why the connection ends, if it is to end.
     async fn flush(&mut self) -> io::Result<Option<&'static str>> {
         let durable = self.session.rules.broker.durable();
-        let end = self.session.outbox.take(durable, &mut self.output);
-        if let Some(End::Cut(reason)) = end {
+        let taken = self.session.outbox.take(durable, &mut self.output);
+        if let Some(End::Cut(reason)) = taken.end {
             return Ok(Some(reason));
         }
         if let Some(reason) = self.write().await? {
             return Ok(Some(reason));
         }
-        Ok(match end {
-            Some(End::Close(reason)) => {
-                // The peer may be gone already, which is no matter here.
-                let _ = self.io.shutdown().await;
-                Some(reason)
-            }
-            _ => None,
-        })
+        if let Some(End::Close(reason)) = taken.end {
+            // The peer may be gone already, which is no matter here.
+            let _ = self.io.shutdown().await;
+            return Ok(Some(reason));
+        }
+        self.ask_to_be_told(taken.held);
+        Ok(None)
+    }
+
+    /// Something is held back until the log is safe up to this record. Asked once for each record.
+    fn ask_to_be_told(&mut self, held: Option<RecordNo>) {
+        if held == self.asked {
+            return;
+        }
+        self.asked = held;
+        let Some(record) = held else { return };
+        let outbox = &self.session.outbox;
+        match self.session.rules.broker.wait_for(record, outbox) {
+            Wait::Noted => {}
+            Wait::Over => outbox.tell(),
+            Wait::Never => outbox.end(End::Cut("the store failed before an answer was safe")),
+        }
     }
 
     /// Writes `output`. Returns why the connection ends, if it was cut meanwhile.

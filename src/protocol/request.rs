@@ -171,6 +171,16 @@ impl Refusal {
     pub const QUEUE_FULL: Refusal = Refusal::new("QUEUE_ERROR", "Job queue is full");
     /// More functions than the server keeps.
     pub const TOO_MANY_FUNCTIONS: Refusal = Refusal::new("QUEUE_ERROR", "Too many functions");
+    /// The disk is full.
+    pub const DISK_FULL: Refusal = Refusal::new(
+        "QUEUE_ERROR",
+        "The server's disk is full: background jobs are refused until there is room",
+    );
+    /// The disk failed.
+    pub const STORE_FAILED: Refusal = Refusal::new(
+        "QUEUE_ERROR",
+        "The server's store failed: background jobs are refused until it is restarted",
+    );
     /// The server takes nothing new.
     pub const SHUTDOWN: Refusal = Refusal::new("SHUTDOWN", "Server is shutting down");
 

@@ -22,6 +22,7 @@ pub struct Spec {
     /// Ends of function, unique id and reducer; the reducer's equals the unique id's if the kind has none.
     ends: [u16; 3],
     payload_start: u16,
+    payload_len: u32,
 }
 
 impl Spec {
@@ -52,7 +53,9 @@ impl Spec {
         let extras = extras.into_iter().map(|(from, end)| body.slice(from..end)).collect();
         // All ends lie before the payload, whose start was just checked.
         let ends = [function, unique, reducer].map(|end| u16::try_from(end).unwrap_or(u16::MAX));
-        Ok((Spec { body, ends, payload_start }, extras))
+        // The body's length was checked above.
+        let payload_len = u32::try_from(body.len() - usize::from(payload_start)).unwrap_or(u32::MAX);
+        Ok((Spec { body, ends, payload_start, payload_len }, extras))
     }
 
     /// The function's name.
@@ -75,6 +78,52 @@ impl Spec {
         if self.ends[1] == self.ends[2] { &[] } else { &self.body[self.end(1) + 1..self.end(2)] }
     }
 
+    /// The spec as it was before it was written down, without its payload: the bytes before the payload, and where
+    /// function, unique id and reducer end in them. `None` if those ends are not within the names.
+    pub fn from_parts(names: &[u8], ends: [u16; 3], payload_len: u32) -> Option<Spec> {
+        let payload_start = u16::try_from(names.len()).ok()?;
+        let in_order = ends.is_sorted() && ends[0] < ends[1] && ends[2] < payload_start;
+        let body = Bytes::copy_from_slice(names);
+        in_order.then_some(Spec { body, ends, payload_start, payload_len })
+    }
+
+    /// Everything before the payload.
+    pub fn names(&self) -> &[u8] {
+        &self.body[..usize::from(self.payload_start)]
+    }
+
+    /// Ends of function, unique id and reducer within [`Spec::names`].
+    pub fn ends(&self) -> [u16; 3] {
+        self.ends
+    }
+
+    /// Bytes of the payload, at hand or not.
+    pub fn payload_len(&self) -> u32 {
+        self.payload_len
+    }
+
+    /// Whether the payload is at hand. If not, [`Spec::payload`] is empty.
+    pub fn is_whole(&self) -> bool {
+        self.body.len() == usize::from(self.payload_start) + self.payload_len as usize
+    }
+
+    /// The same without its payload, owning its memory.
+    pub fn without_payload(&self) -> Spec {
+        Spec { body: Bytes::copy_from_slice(self.names()), ..*self }
+    }
+
+    /// The same with its whole body, which must be what it was.
+    pub fn with_body(&self, body: Bytes) -> Option<Spec> {
+        let whole = Spec { body, ..*self };
+        let is_same = whole.is_whole() && whole.names() == self.names();
+        is_same.then_some(whole)
+    }
+
+    /// The submit's body; without payload if that is not at hand.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// The payload, any bytes.
     pub fn payload(&self) -> &[u8] {
         &self.body[usize::from(self.payload_start)..]
@@ -89,7 +138,7 @@ impl Spec {
         }
     }
 
-    /// Bytes of memory that keeping this takes.
+    /// Bytes of memory that keeping this takes, its payload only if it is at hand.
     pub fn len(&self) -> usize {
         self.body.len()
     }

@@ -1,0 +1,112 @@
+//! Payloads that are in memory only while there is room and they are likely to be taken soon.
+//!
+//! A surviving job that is submitted while memory is scarce loses its payload once the log is safe: the newest jobs,
+//! at the tail of their queues. When a queue is served, the payloads of the jobs at its head are asked for ahead of
+//! need, many in one read. A job that is handed out before its payload has come is answered when it comes.
+
+use bytes::Bytes;
+
+use super::job::{Job, State};
+use super::{Engine, Output};
+use crate::protocol::{Flavor, Response};
+use crate::types::{ConnId, FunctionId, JobId, RecordNo};
+
+/// Jobs at the head of a queue that are looked at for payloads to ask for.
+const AHEAD: usize = 256;
+
+/// Assignments between two looks.
+const EVERY: u32 = 64;
+
+/// Bytes of payloads asked for at one look, at most; the first is asked for whatever its size.
+const AHEAD_BYTES: u64 = 4 << 20;
+
+/// Payloads dropped in one go.
+const STEPS: usize = 256;
+
+impl Engine {
+    /// Answers a grab, now or when the payload has come.
+    pub(super) fn hand_out(&mut self, conn: ConnId, id: JobId, flavor: Flavor, out: &mut impl Output) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if !job.spec.is_whole() {
+            job.owes = Some(flavor);
+            out.hold(conn, job.record, id);
+            if !std::mem::replace(&mut job.is_loading, true) {
+                out.load(id);
+            }
+            return;
+        }
+        if let Some(job) = self.jobs.get(id) {
+            let handle = self.handle(id);
+            out.send(conn, job.record, Response::Assign { flavor, handle, spec: &job.spec });
+        }
+    }
+
+    /// A payload that was asked for has come, with the whole body. `None`: it cannot be read; the job is set aside, its row stays where it
+    /// is, and who waits is told.
+    pub fn loaded(&mut self, id: JobId, body: Option<Bytes>, out: &mut impl Output) {
+        let Some(job) = self.jobs.get_mut(id).filter(|job| job.is_loading) else { return };
+        job.is_loading = false;
+        let Some(spec) = body.and_then(|body| job.spec.with_body(body)) else {
+            // Nothing is written of its end: a later start, or a salvage, finds it as it is.
+            job.kept = false;
+            if let Some(job) = self.remove_job(id, out) {
+                self.tell_failed(id, &job, out);
+            }
+            return;
+        };
+        self.memory = self.memory - Job::cost(&job.spec) + Job::cost(&spec);
+        job.spec = spec;
+        if let (Some(flavor), State::Running { by, .. }) = (job.owes.take(), job.state)
+            && let Some(job) = self.jobs.get(id)
+        {
+            let handle = self.handle(id);
+            out.fill(by, id, Response::Assign { flavor, handle, spec: &job.spec });
+        }
+    }
+
+    /// Asks for payloads of the jobs that a function will hand out next.
+    pub(super) fn prefetch(&mut self, function: FunctionId, out: &mut impl Output) {
+        let entry = self.functions.get_mut(function);
+        if entry.until_prefetch > 0 {
+            entry.until_prefetch -= 1;
+            return;
+        }
+        entry.until_prefetch = EVERY;
+        let mut bytes = 0;
+        for (_, id) in entry.ready.iter().flatten().take(AHEAD) {
+            let Some(job) = self.jobs.get_mut(*id) else { continue };
+            if job.spec.is_whole() || job.is_loading {
+                continue;
+            }
+            let is_first = bytes == 0;
+            bytes += u64::from(job.spec.payload_len());
+            if bytes > AHEAD_BYTES && !is_first {
+                return;
+            }
+            job.is_loading = true;
+            out.load(*id);
+        }
+    }
+
+    /// Notes a job whose payload may go once the log is safe, if memory is scarce.
+    pub(super) fn consider_eviction(&mut self, id: JobId, record: RecordNo) {
+        if record != RecordNo::NONE && self.memory > self.settings.max_memory / 2 {
+            self.to_evict.push_back((record, id));
+        }
+    }
+
+    /// The log is safe up to here: payloads that were noted may go, a bounded number at a time. What coalesces by its
+    /// payload keeps it.
+    pub fn settle(&mut self, durable: RecordNo) {
+        for _ in 0..STEPS {
+            let Some((_, id)) = self.to_evict.pop_front_if(|(record, _)| *record <= durable) else { return };
+            let Some(job) = self.jobs.get_mut(id) else { continue };
+            let is_waiting = !matches!(job.state, State::Running { .. });
+            if is_waiting && job.spec.is_whole() && job.spec.unique() != b"-" {
+                let before = Job::cost(&job.spec);
+                job.spec = job.spec.without_payload();
+                self.memory -= before - Job::cost(&job.spec);
+            }
+        }
+    }
+}

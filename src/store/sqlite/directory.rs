@@ -1,0 +1,73 @@
+//! The data directory: who may use it, and which files it holds.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::posix_fallocate;
+use nix::unistd::geteuid;
+
+use crate::store::StoreError;
+
+/// Bytes set aside for a full disk: what is gathered in memory and the ends of running jobs fit in.
+const RESERVE: i64 = 16 << 20;
+
+/// A data directory that no other process uses while this lives.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Takes the directory, made if there is none: readable by its owner only, since payloads may be private.
+    pub fn lock(path: &Path) -> Result<Self, StoreError> {
+        let fault = |source| StoreError::Io { path: path.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fault)?;
+        check_owner(path)?;
+        let lock_path = path.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(|source| StoreError::Io { path: lock_path.clone(), source })?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(StoreError::Io { path: lock_path, source }),
+        }
+    }
+
+    /// Sets space aside, in a file of its own, that is given up when the disk is full. Whether there is room.
+    pub fn set_reserve_aside(&self) -> bool {
+        let path = self.path.join("reserve");
+        let made = File::options().create(true).truncate(false).write(true).open(&path).and_then(|file| {
+            posix_fallocate(&file, 0, RESERVE)?;
+            file.sync_all()
+        });
+        if made.is_err() {
+            // What could be had is no use in part.
+            let _ = fs::remove_file(&path);
+        }
+        made.is_ok()
+    }
+
+    /// Gives that space up; whether there was any.
+    pub fn release_reserve(&self) -> bool {
+        fs::remove_file(self.path.join("reserve")).is_ok()
+    }
+
+    /// The file that holds the jobs.
+    pub fn jobs(&self) -> PathBuf {
+        self.path.join("jobs.db")
+    }
+}
+
+/// Root may use any directory; anyone else only their own, or files made now could not be opened later.
+fn check_owner(path: &Path) -> Result<(), StoreError> {
+    let metadata: io::Result<fs::Metadata> = fs::metadata(path);
+    let owner = metadata.map_err(|source| StoreError::Io { path: path.to_owned(), source })?.uid();
+    let user = geteuid().as_raw();
+    if user == 0 || user == owner {
+        return Ok(());
+    }
+    Err(StoreError::Owner { path: path.to_owned(), owner, user })
+}

@@ -1,0 +1,181 @@
+//! Changes gather in `ops` and are applied to `job` and `body` later: sorted by id, a bounded number a commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::row::{self, Change};
+use crate::engine::Standing;
+use crate::types::JobId;
+
+/// Changes that gather before they are applied beside other work.
+const GATHERED: usize = 32 * 1024;
+
+/// Rows that are applied in a commit, at least, once a fold is under way.
+const STEP: usize = 256;
+
+/// Rows that are applied in a commit of their own, when nothing else is to be done.
+const IDLE_STEP: usize = 2000;
+
+/// Pages given back to the file system in one go.
+const VACUUM_PAGES: u32 = 500;
+
+/// What `ops` holds and the tables do not show yet.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    /// The last row of `ops` that was written.
+    last_seq: i64,
+    gathered: Changes,
+    /// What is being applied, and the last row of `ops` that it comes from.
+    under_way: Option<(Changes, i64)>,
+    /// Whether pages may have become free since the last vacuum came to its end.
+    may_vacuum: bool,
+}
+
+#[derive(Debug, Default)]
+struct Changes {
+    done: BTreeSet<JobId>,
+    lost: BTreeMap<JobId, Standing>,
+}
+
+impl Changes {
+    fn len(&self) -> usize {
+        self.done.len() + self.lost.len()
+    }
+
+    fn add(&mut self, change: Change) {
+        match change {
+            Change::Done(id) => {
+                self.lost.remove(&id);
+                self.done.insert(id);
+            }
+            Change::Lost(id, standing) => {
+                self.lost.insert(id, standing);
+            }
+        }
+    }
+}
+
+/// How far a transaction went that is not committed yet.
+#[derive(Debug, Default)]
+pub(super) struct Folded {
+    done: Vec<JobId>,
+    lost: Vec<JobId>,
+    all: bool,
+}
+
+impl Fold {
+    /// The number for the next row of `ops`.
+    pub fn next_seq(&self) -> i64 {
+        self.last_seq + 1
+    }
+
+    /// Notes changes that were written as this row of `ops`.
+    pub fn note(&mut self, seq: i64, changes: &[Change]) {
+        self.last_seq = seq;
+        changes.iter().for_each(|change| self.gathered.add(*change));
+    }
+
+    /// How a job that stands in the table stands really: `None` if it is over.
+    pub fn standing(&self, id: JobId, written: Standing) -> Option<Standing> {
+        if self.gathered.done.contains(&id) {
+            return None;
+        }
+        Some(self.gathered.lost.get(&id).copied().unwrap_or(written))
+    }
+
+    /// Applies a share of the changes within a transaction that has `beside` other rows to write.
+    pub fn step(&mut self, transaction: &Transaction<'_>, beside: usize) -> rusqlite::Result<Folded> {
+        if self.under_way.is_none() && self.gathered.len() >= GATHERED {
+            self.begin();
+        }
+        self.apply(transaction, STEP.max(beside.saturating_mul(4)))
+    }
+
+    /// The transaction was committed.
+    pub fn settle(&mut self, folded: Folded) {
+        let Some((changes, _)) = &mut self.under_way else { return };
+        self.may_vacuum |= !folded.done.is_empty();
+        for id in &folded.done {
+            changes.done.remove(id);
+        }
+        for id in &folded.lost {
+            changes.lost.remove(id);
+        }
+        if folded.all {
+            self.under_way = None;
+        }
+    }
+
+    fn begin(&mut self) {
+        self.under_way = Some((std::mem::take(&mut self.gathered), self.last_seq));
+    }
+
+    fn apply(&self, transaction: &Transaction<'_>, most: usize) -> rusqlite::Result<Folded> {
+        let Some((changes, seq)) = &self.under_way else { return Ok(Folded::default()) };
+        let done: Vec<JobId> = changes.done.iter().copied().take(most).collect();
+        let lost: Vec<JobId> = changes.lost.keys().copied().take(most - done.len()).collect();
+        let mut delete_job = transaction.prepare_cached("DELETE FROM job WHERE id = ?1")?;
+        let mut delete_body = transaction.prepare_cached("DELETE FROM body WHERE id = ?1")?;
+        for id in &done {
+            delete_job.execute([key(*id)])?;
+        }
+        for id in &done {
+            delete_body.execute([key(*id)])?;
+        }
+        for id in &lost {
+            rewrite(transaction, *id, changes.lost[id])?;
+        }
+        let all = done.len() + lost.len() == changes.len();
+        if all {
+            transaction.execute("DELETE FROM ops WHERE seq <= ?1", [seq])?;
+        }
+        Ok(Folded { done, lost, all })
+    }
+}
+
+/// Writes a job's row anew. A row that is gone or damaged is left as it is: the next start reports it.
+fn rewrite(transaction: &Transaction<'_>, id: JobId, standing: Standing) -> rusqlite::Result<()> {
+    let mut select = transaction.prepare_cached("SELECT meta FROM job WHERE id = ?1")?;
+    let mut rows = select.query([key(id)])?;
+    let Some(found) = rows.next()? else { return Ok(()) };
+    let meta: Vec<u8> = found.get(0)?;
+    let Ok((_, spec)) = row::read_meta(id, &meta) else { return Ok(()) };
+    let mut meta = Vec::new();
+    row::write_meta(id, standing, &spec, &mut meta);
+    transaction.prepare_cached("UPDATE job SET meta = ?2 WHERE id = ?1")?.execute(params![key(id), meta])?;
+    Ok(())
+}
+
+/// A bounded piece of folding, or of giving space back. Whether there is more.
+pub(super) fn tidy(connection: &mut Connection, fold: &mut Fold) -> rusqlite::Result<bool> {
+    if fold.under_way.is_none() && fold.gathered.len() > 0 {
+        fold.begin();
+    }
+    if fold.under_way.is_some() {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let folded = fold.apply(&transaction, IDLE_STEP)?;
+        transaction.commit()?;
+        fold.settle(folded);
+        return Ok(true);
+    }
+    if fold.may_vacuum {
+        let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        fold.may_vacuum = free > 0;
+        if free > 0 {
+            let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+        } else {
+            // The write-ahead log too: what it holds moves to the data file, and the file shrinks.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
+        return Ok(fold.may_vacuum);
+    }
+    Ok(false)
+}
+
+/// Numbers stay below 2^63: see `schema::reserve_numbers`.
+pub(super) fn key(id: JobId) -> i64 {
+    i64::try_from(id.0).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,55 @@
+//! Payloads, read on a connection of their own while the other one writes.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OpenFlags};
+
+use super::append::key;
+use super::{from_sqlite, row};
+use crate::store::{Reader, StoreError};
+use crate::types::JobId;
+
+pub(super) struct SqliteReader {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl SqliteReader {
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(path, flags).map_err(|error| from_sqlite(path, &error))?;
+        Ok(Self { path: path.to_owned(), connection })
+    }
+
+    fn read_all(
+        &mut self,
+        jobs: &[JobId],
+        each: &mut dyn FnMut(JobId, Option<Bytes>),
+    ) -> rusqlite::Result<()> {
+        // One transaction for all: short, so that it never keeps the write-ahead log from being reused.
+        let transaction = self.connection.transaction()?;
+        let mut select = transaction.prepare_cached("SELECT body FROM body WHERE id = ?1")?;
+        for id in jobs {
+            let mut rows = select.query([key(*id)])?;
+            let found = rows.next()?;
+            let row = found.map(|found| found.get_ref(0)).transpose()?.and_then(|value| value.as_blob().ok());
+            let body = row.and_then(|row| row::read_body(*id, row).ok()).map(Bytes::copy_from_slice);
+            if body.is_none() {
+                let (path, id) = (self.path.display(), id.0);
+                tracing::error!(
+                    "{path}: the payload of job {id} is missing or damaged; the job is set aside"
+                );
+            }
+            each(*id, body);
+        }
+        Ok(())
+    }
+}
+
+impl Reader for SqliteReader {
+    fn read(&mut self, jobs: &[JobId], each: &mut dyn FnMut(JobId, Option<Bytes>)) -> Result<(), StoreError> {
+        self.read_all(jobs, each).map_err(|error| from_sqlite(&self.path, &error))
+    }
+}

@@ -1,6 +1,23 @@
 //! The tests that see the server from outside, and the simulation of its inside.
 #![allow(missing_docs, unreachable_pub, reason = "nothing here is used from outside")]
 
+mod admin;
+mod drain;
+mod epoch;
+mod errors;
+mod grab;
+mod hostile;
+mod options;
+mod order;
+mod priority;
+mod sched;
+mod status;
+mod submit;
 mod support;
 mod tidy;
+mod timeouts;
 mod transcripts;
+mod unique;
+mod wake;
+mod work_updates;
+mod wrong_in_gearmand;

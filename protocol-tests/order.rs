@@ -63,6 +63,19 @@ fn a_handle_comes_before_everything_about_its_job_however_fast_the_worker_is() {
 }
 
 #[test]
+fn a_connection_is_forgotten_before_the_server_closes_its_side() {
+    // Many tests rely on it: who sees the end of a connection sees a server without it.
+    let server = Server::start();
+    let mut admin = server.connect();
+    for _ in 0..200 {
+        let mut worker = server.connect();
+        worker.can_do("f");
+        worker.leave();
+        assert_eq!(admin.admin("workers").lines().count(), 2);
+    }
+}
+
+#[test]
 fn pipelined_submits_get_their_answers_in_order_also_when_some_are_refused() {
     let server = Server::start();
     let (mut client, mut admin) = (server.connect(), server.connect());

@@ -88,7 +88,7 @@ fn fields_may_be_lists_ranges_and_steps() {
     assert!((20..=22).contains(&minute_of("20-22 * * * *")));
     assert!([10, 30].contains(&minute_of("10-40/20 * * * *")));
     let next = next_of("* * * * *");
-    assert!(next % 60 == 0 && next > unix_time() - 60 && next <= unix_time() + 60);
+    assert!(next.is_multiple_of(60) && next > unix_time() - 60 && next <= unix_time() + 60);
 }
 
 #[test]

@@ -552,7 +552,7 @@ fn w21_a_handle_prefix_that_leaves_no_room_for_numbers_is_refused_at_start() {
 fn w22_delayed_jobs_do_not_slow_the_others_of_their_function() {
     let server = Server::start();
     let (mut client, mut worker) = (server.connect(), server.connect());
-    let delayed = request(kind::SUBMIT_JOB_EPOCH, b"f\0\04102444800\0x");
+    let delayed = request(kind::SUBMIT_JOB_EPOCH, b"f\0\x004102444800\0x");
     for _ in 0..100 {
         client.send_raw(&delayed.repeat(1000));
         (0..1000).for_each(|_| drop(client.created()));

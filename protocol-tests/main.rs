@@ -7,6 +7,7 @@ mod epoch;
 mod errors;
 mod grab;
 mod hostile;
+mod limits;
 mod options;
 mod order;
 mod priority;

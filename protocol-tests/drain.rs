@@ -32,7 +32,8 @@ fn usr1_ends_an_idle_server_although_peers_are_connected() {
 
 #[test]
 fn usr1_lets_the_work_be_done_and_accepts_no_new_connections() {
-    let mut server = Server::start();
+    // gearmand now and then misses the end of its last job, and stays.
+    let mut server = Server::gearhouse(&[]);
     let (mut client, mut worker) = (server.connect(), server.connect());
     let handles = [(); 2].map(|()| client.submit("f", "", b""));
     worker.can_do("f");

@@ -18,8 +18,9 @@ mod differences;
 mod replay;
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
-use crate::support::{Server, kind};
+use crate::support::{Peer, Server, kind, now};
 use dialogue::{Dialogue, all};
 use differences::DIFFERENCES;
 use replay::replay;
@@ -136,7 +137,7 @@ fn replay_on_a_fresh_server(name: &str) {
 
 /// Gearhouse's differences if it is Gearhouse, else none.
 fn differences_of(address: SocketAddr) -> &'static [differences::Difference] {
-    let mut peer = crate::support::Peer::connect(address);
+    let mut peer = Peer::connect(address);
     let reply = peer.admin("help");
     peer.leave();
     if reply.starts_with("ERR UNKNOWN_COMMAND") { &[] } else { DIFFERENCES }
@@ -144,8 +145,8 @@ fn differences_of(address: SocketAddr) -> &'static [differences::Difference] {
 
 /// Takes every job, drops every function, through the protocol.
 fn empty(address: SocketAddr) {
-    let mut admin = crate::support::Peer::connect(address);
-    let mut worker = crate::support::Peer::connect(address);
+    let mut admin = Peer::connect(address);
+    let mut worker = Peer::connect(address);
     let status = admin.admin("status");
     let functions: Vec<&str> = status.lines().filter_map(|line| Some(line.split_once('\t')?.0)).collect();
     for function in &functions {
@@ -172,9 +173,20 @@ fn empty(address: SocketAddr) {
     admin.leave();
 }
 
-/// Whether the server is as good as freshly started; otherwise what it still has.
+/// Whether the server is as good as freshly started; otherwise what it still has. Waits a little, since gearmand may
+/// close a connection before it forgets it.
 fn nothing_is_there(address: SocketAddr) -> Result<(), String> {
-    let mut admin = crate::support::Peer::connect(address);
+    let deadline = now() + Duration::from_secs(2);
+    loop {
+        let found = look_around(address);
+        if found.is_ok() || now() > deadline {
+            return found;
+        }
+    }
+}
+
+fn look_around(address: SocketAddr) -> Result<(), String> {
+    let mut admin = Peer::connect(address);
     let listings = ["status", "show jobs"].map(|command| admin.admin(command));
     let workers = admin.admin("workers");
     admin.leave();

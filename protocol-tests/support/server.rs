@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -130,6 +130,15 @@ impl Server {
         Duration::from_millis((ticks(11) + ticks(12)) * 10)
     }
 
+    fn owns_any(&self, sockets: &[String]) -> bool {
+        // Gone, if it has ended meanwhile.
+        let Ok(files) = std::fs::read_dir(format!("/proc/{}/fd", self.pid())) else { return false };
+        files
+            .flatten()
+            .filter_map(|file| std::fs::read_link(file.path()).ok())
+            .any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+    }
+
     /// Whether the process is still there.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -165,7 +174,7 @@ impl Drop for Server {
     }
 }
 
-/// Starts a server on a port that no other test has, and waits until it answers there.
+/// Starts a server on a port that no other test has, and waits until it listens there.
 fn launch(address: SocketAddr, how: &Launch) -> Server {
     for _ in 0..20 {
         if let Some(server) = try_launch(address, how) {
@@ -204,10 +213,12 @@ fn try_launch(address: SocketAddr, how: &Launch) -> Option<Server> {
     let mut server = Server { child, address, log, reader: Some(reader), _files: files };
     let deadline = now() + PATIENCE;
     loop {
-        match answering_process(server.address) {
-            Some(pid) if pid == server.pid() => return Some(server),
-            Some(_) => return None,
-            None => {}
+        let listening = listening_sockets(address);
+        if server.owns_any(&listening) {
+            return Some(server);
+        }
+        if !listening.is_empty() {
+            return None;
         }
         if !server.is_running() {
             // The reader ends with the process: after it the log is complete.
@@ -233,16 +244,13 @@ fn free_port(address: SocketAddr) -> u16 {
     }
 }
 
-/// Which process answers at an address, by its own word. The connection is closed, and known to be closed by the
-/// server too, before this returns: it must not show up in a listing later.
-fn answering_process(address: SocketAddr) -> Option<u32> {
-    let mut peer = match Peer::try_connect(address) {
-        Ok(peer) => peer,
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => return None,
-        Err(error) => panic!("cannot connect to {address}: {error}"),
-    };
-    peer.send_text("getpid\r\n");
-    let pid = peer.try_line(PATIENCE)?.strip_prefix("OK ")?.trim_end().parse().ok();
-    peer.leave();
-    pid
+/// The sockets that listen on this port, as the system numbers them. Asking the system rather than the server leaves
+/// no connection behind that a listing could show, and tells this server from another on the same port.
+fn listening_sockets(address: SocketAddr) -> Vec<String> {
+    let table = if address.is_ipv6() { "/proc/net/tcp6" } else { "/proc/net/tcp" };
+    let table = std::fs::read_to_string(table).expect("Linux's table of sockets");
+    let port = format!(":{:04X}", address.port());
+    let listens = |row: &[&str]| row[1].ends_with(&port) && row[3] == "0A";
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| listens(row)).map(|row| format!("socket:[{}]", row[9])).collect()
 }

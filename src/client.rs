@@ -41,14 +41,9 @@ pub enum ClientError {
     /// The server does not speak the protocol.
     #[error("the server's answer makes no sense: {0}")]
     BadHeader(#[from] BadHeader),
-    /// The server answered with an error.
-    #[error("the server refused: {text} ({code})")]
-    Refused {
-        /// The protocol's word for it.
-        code: String,
-        /// The server's explanation.
-        text: String,
-    },
+    /// The server answered with an error: its explanation, and its word for it if it has one.
+    #[error("the server refused: {0}")]
+    Refused(String),
     /// The server answered something else than the question was about.
     #[error("the server answered {} where that makes no sense", .0.name())]
     Unexpected(Kind),
@@ -174,18 +169,35 @@ impl Client {
 
 /// What an ERROR packet says.
 pub fn refused(frame: &Frame) -> ClientError {
-    let mut arguments = frame.arguments().map(|argument| String::from_utf8_lossy(argument).into_owned());
-    ClientError::Refused {
-        code: arguments.next().unwrap_or_default(),
-        text: arguments.next().unwrap_or_default(),
-    }
+    let mut arguments = frame.arguments().map(String::from_utf8_lossy);
+    let (code, text) = (arguments.next().unwrap_or_default(), arguments.next().unwrap_or_default());
+    ClientError::Refused(format!("{text} ({code})"))
 }
 
-/// `ERR CODE Text+with+pluses`, or in older servers' words `ERR text with blanks`.
+/// Lines that refuse begin with ERR; then come a code, a code and a text with pluses for blanks, or a plain text.
 fn refused_line(line: &str) -> Option<ClientError> {
-    let (code, text) = match line.strip_prefix("ERR ")?.split_once(' ') {
-        Some((code, text)) if code == code.to_uppercase() => (code, text.replace('+', " ")),
-        _ => ("ERR", line["ERR ".len()..].to_owned()),
-    };
-    Some(ClientError::Refused { code: code.to_owned(), text })
+    let why = line.strip_prefix("ERR ")?;
+    let is_code = |word: &str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let (code, text) = why.split_once(' ').unwrap_or((why, ""));
+    Some(ClientError::Refused(match text {
+        "" if is_code(code) => format!("{} ({code})", code.replace('_', " ").to_lowercase()),
+        _ if is_code(code) => format!("{} ({code})", text.replace('+', " ")),
+        _ => why.to_owned(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_all_kinds_are_shown_in_words() {
+        let shown = |line| refused_line(line).map(|error| error.to_string());
+        let refusal = |why: &str| Some(format!("the server refused: {why}"));
+        assert_eq!(shown("ERR UNKNOWN_JOB"), refusal("unknown job (UNKNOWN_JOB)"));
+        assert_eq!(shown("ERR NOT_ALLOWED from+here+only"), refusal("from here only (NOT_ALLOWED)"));
+        assert_eq!(shown("ERR function not found"), refusal("function not found"));
+        assert_eq!(shown("OK"), None);
+        assert_eq!(shown("ERRATIC\t0\t0\t0"), None);
+    }
 }

@@ -110,7 +110,7 @@ impl Admin {
         let mut client = self.server.must_connect()?;
         client.give_up_after(PATIENCE).map_err(Failure::usage)?;
         let answer = question.ask(&mut client).map_err(|error| match error {
-            ClientError::Refused { .. } => Failure::refused(error),
+            ClientError::Refused(_) => Failure::refused(error),
             other => Failure::usage(other),
         })?;
         let mut out = io::stdout().lock();
@@ -346,9 +346,8 @@ fn used<'a, T>(fields: &'a [Field], row: &'a [T]) -> impl Iterator<Item = (&'a F
 }
 
 fn table_for_people(out: impl Write, fields: &[Field], rows: &[Vec<String>]) -> io::Result<()> {
-    let columns: Vec<Column> = fields.iter().map(Field::column).collect();
-    let shown =
-        |row: &Vec<String>| fields.iter().zip(row).map(|(field, cell)| field.for_people(cell)).collect();
+    let columns: Vec<Column> = used(fields, fields).map(|(field, _)| field.column()).collect();
+    let shown = |row: &Vec<String>| used(fields, row).map(|(field, cell)| field.for_people(cell)).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     table::write(out, &columns, &rows)
 }

@@ -105,9 +105,10 @@ impl Submit {
 
     /// Goes on after a job that failed, and fails at the end.
     fn each_line(&self, client: &mut Client) -> Result<(), Failure> {
-        let mut failed = 0;
+        let (mut submitted, mut failed) = (0, 0);
         for line in io::stdin().lock().split(b'\n') {
             let line = line.map_err(cannot_read)?;
+            submitted += 1;
             match self.one(client, &line) {
                 Ok(()) if self.waits() => print(b"\n")?,
                 Ok(()) => {}
@@ -120,7 +121,7 @@ impl Submit {
         }
         match failed {
             0 => Ok(()),
-            _ => Err(Failure::refused(format!("{failed} jobs failed"))),
+            _ => Err(Failure::refused(format!("{failed} of {submitted} jobs failed"))),
         }
     }
 

@@ -49,7 +49,7 @@ impl Stop {
                 self.stop_now();
             }
             if running > 0 {
-                eprintln!("finishing {running} running jobs; once more to stop at once");
+                eprintln!("jobs to finish: {running}; a second signal stops at once");
             }
             self.stop();
         }

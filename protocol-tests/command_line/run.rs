@@ -85,7 +85,11 @@ pub struct Running(Child);
 
 impl Running {
     pub fn start(command: &mut Command) -> Running {
-        Running(command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("start the command"))
+        Running::with_stderr(command, Stdio::inherit())
+    }
+
+    pub fn with_stderr(command: &mut Command, stderr: impl Into<Stdio>) -> Running {
+        Running(command.stdout(Stdio::null()).stderr(stderr).spawn().expect("start the command"))
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -173,7 +173,9 @@ fn a_worker_comes_back_when_the_server_does() {
     };
     let start = || Server::from(&mut super::run::gearhouse(&["serve", "--listen", &address]));
     let mut server = start();
-    let _worker: Running = server.work("f", &[], "echo done");
+    // Nobody reads what it says meanwhile, which must not end it.
+    let (_, unread) = std::io::pipe().unwrap();
+    let _worker = Running::with_stderr(&mut server.command(&["work", "f", "--", "echo", "done"]), unread);
     assert_eq!(server.run(&["submit", "f", "x"]).well(), "done\n");
     server.signal(Signal::SIGKILL);
     server.wait();

@@ -26,15 +26,20 @@ impl Address {
     /// Every address of this machine, at the default port.
     pub(super) const EVERYWHERE: Address = Address { host: Host::Everywhere, port: DEFAULT_PORT };
 
-    /// The addresses to listen on; host names are looked up, and all that they stand for is returned.
+    /// The addresses to listen on. A host name stands for all of its addresses that this machine has: `localhost`
+    /// is often listed with an IPv6 address where there is no IPv6. If it has none, they are returned all the same,
+    /// so that binding them can say why.
     ///
     /// # Errors
     /// What the system's resolver says about a name.
     pub(super) fn to_listen(&self) -> io::Result<Vec<SocketAddr>> {
         match &self.host {
-            Host::Everywhere => Ok(everywhere(self.port)),
+            Host::Everywhere => Ok(here(vec![
+                (Ipv6Addr::UNSPECIFIED, self.port).into(),
+                (Ipv4Addr::UNSPECIFIED, self.port).into(),
+            ])),
             Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, self.port)]),
-            Host::Name(name) => look_up(name, self.port),
+            Host::Name(name) => look_up(name, self.port).map(here),
         }
     }
 
@@ -51,12 +56,11 @@ impl Address {
     }
 }
 
-/// Both families, but IPv6 only where the machine has it: many containers do not, and would refuse to start.
-fn everywhere(port: u16) -> Vec<SocketAddr> {
-    let v6: IpAddr = Ipv6Addr::UNSPECIFIED.into();
-    let v4: IpAddr = Ipv4Addr::UNSPECIFIED.into();
-    let has_v6 = UdpSocket::bind(SocketAddr::new(v6, 0)).is_ok();
-    has_v6.then_some(v6).into_iter().chain([v4]).map(|ip| SocketAddr::new(ip, port)).collect()
+/// Those of the addresses that this machine has; all if it has none.
+fn here(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let is_here = |address: &&SocketAddr| UdpSocket::bind(SocketAddr::new(address.ip(), 0)).is_ok();
+    let found: Vec<SocketAddr> = addresses.iter().filter(is_here).copied().collect();
+    if found.is_empty() { addresses } else { found }
 }
 
 fn look_up(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -180,6 +184,13 @@ mod tests {
         let address: Address = ":83".parse().unwrap();
         assert!(address.to_listen().unwrap().contains(&"0.0.0.0:83".parse().unwrap()));
         assert_eq!(address.to_connect().unwrap(), ["127.0.0.1:83".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_name_stands_for_those_of_its_addresses_that_are_here() {
+        let (here_too, elsewhere) = ("127.0.0.1:84".parse().unwrap(), "[2001:db8::1]:84".parse().unwrap());
+        assert_eq!(here(vec![elsewhere, here_too]), [here_too]);
+        assert_eq!(here(vec![elsewhere]), [elsewhere]);
     }
 
     #[test]

@@ -28,7 +28,6 @@ Exit code: 0 done, 1 the server refused, 2 wrong use or no server.";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Args, Debug)]
-#[command(disable_help_subcommand = true)]
 pub(super) struct Admin {
     #[command(flatten)]
     server: Server,

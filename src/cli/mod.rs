@@ -15,6 +15,7 @@ mod work;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
@@ -41,7 +42,7 @@ Try it, in three terminals:
 ///
 /// Without a command it starts the server, as `gearhouse serve` does.
 #[derive(Parser, Debug)]
-#[command(name = "gearhouse", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "gearhouse", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -106,6 +107,11 @@ impl Failure {
     }
 }
 
+/// Writes a line to standard error. If that is gone nobody is left to tell, and work goes on.
+fn tell(what: impl Display) {
+    let _ = writeln!(io::stderr(), "{what}");
+}
+
 /// Runs the command line `args`, whose first word is the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args: Vec<OsString> = args.into_iter().collect();
@@ -122,7 +128,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
             if !message.is_empty() {
-                eprintln!("error: {message}");
+                tell(format_args!("error: {message}"));
             }
             ExitCode::from(code)
         }
@@ -132,19 +138,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Help and complaints are printed here and leave an empty message.
 fn parse(args: Vec<OsString>) -> Result<Command, Failure> {
     let mut command = command();
-    refuse_unknown_variables(&command)?;
     let parsed = command
         .try_get_matches_from_mut(&args)
         .and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
     match parsed {
-        Ok(Cli { command: Some(parsed) }) => Ok(parsed),
+        Ok(Cli { command: Some(parsed) }) => refuse_unknown_variables(&command).map(|()| parsed),
         // `args` was seen to hold more than the name, and clap accepts nothing there but a command.
         Ok(Cli { command: None }) => Err(Failure::usage("a command is missing; try gearhouse --help")),
         Err(error) => {
             // Nobody is left to tell if the terminal is gone.
             let _ = error.print();
             if let Some(variable) = culprit(&error, &command, &args) {
-                eprintln!("\nThe value comes from the environment variable {variable}.");
+                tell(format_args!("\nThe value comes from the environment variable {variable}."));
             }
             Err(Failure { code: u8::try_from(error.exit_code()).unwrap_or(2), message: String::new() })
         }

@@ -74,7 +74,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
     pub(super) max_frame: Option<Size>,
 
-    /// Bytes that may wait for a peer that does not read; beyond it the peer is closed [default: 64MiB]
+    /// Bytes that may wait for a peer that does not read; beyond it the peer is closed [default: 128MiB]
     #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
     pub(super) max_outbox: Option<Size>,
 
@@ -160,7 +160,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "N", help_heading = SYSTEM)]
     pub(super) file_descriptors: Option<NonZeroU64>,
 
-    /// What is logged: error, warn, info, debug, trace, or for each part, as in `info,gearhouse::net=debug` [default: info]
+    /// What is logged: error, warn, info, debug, trace, or for each part, as in `warn,gearhouse=debug` [default: info]
     #[arg(long, value_name = "LEVEL", help_heading = LOG)]
     pub(super) log_level: Option<String>,
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::info;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -76,6 +77,19 @@ pub(super) enum ConfigError {
         /// What the resolver said.
         source: io::Error,
     },
+    /// An empty list in the file.
+    #[error("option listen names no address")]
+    NoListen,
+    /// A number that nothing could make use of.
+    #[error("option {option} must be {bounds}, not {said}")]
+    OutOfBounds {
+        /// The long name.
+        option: &'static str,
+        /// As it was said.
+        said: String,
+        /// What would do.
+        bounds: &'static str,
+    },
     /// A directory for a store that has no use for it.
     #[error(
         "option data-dir ({dir}) has no meaning with the memory store: it keeps nothing on disk; a durable store \
@@ -87,7 +101,7 @@ pub(super) enum ConfigError {
     HandlePrefix(String, &'static str),
     /// Neither a level nor a list of filter directives.
     #[error(
-        "log-level {0:?} is none of error, warn, info, debug, trace, nor a list like info,gearhouse::net=debug"
+        "log-level {0:?} is none of error, warn, info, debug, trace, nor a list like warn,gearhouse=debug"
     )]
     LogLevel(String),
     /// The log could not be opened.
@@ -105,6 +119,7 @@ pub(super) fn resolve(said: Options) -> Result<(Config, logging::Options), Confi
         None => said,
     };
     check_store(&said)?;
+    check_bounds(&said)?;
     let default = Config::default();
     let log = log_options(&said)?;
     let config = Config {
@@ -139,7 +154,37 @@ fn check_store(said: &Options) -> Result<(), ConfigError> {
     }
 }
 
+/// What the types of the values leave open, and what would be noticed only later or not at all.
+fn check_bounds(said: &Options) -> Result<(), ConfigError> {
+    let check = |option, bounds, said: String, is_good: bool| {
+        if is_good { Ok(()) } else { Err(ConfigError::OutOfBounds { option, said, bounds }) }
+    };
+    let count = |option, bounds, said: Option<usize>, most: usize| {
+        said.map_or(Ok(()), |said| check(option, bounds, said.to_string(), said <= most))
+    };
+    // The system counts keepalive in whole seconds and fails each time at others.
+    let seconds = |option, said: Option<Span>| {
+        let is_good = |time: Duration| time.subsec_nanos() == 0 && time.as_secs() <= 32_767;
+        let shown = |time| humantime::format_duration(time).to_string();
+        said.map_or(Ok(()), |Span(said)| {
+            check(option, "whole seconds, at most 32767", shown(said), is_good(said))
+        })
+    };
+    seconds("keepalive-idle", said.keepalive_idle)?;
+    seconds("keepalive-interval", said.keepalive_interval)?;
+    let probes = said.keepalive_count.map(|count| count.get() as usize);
+    count("keepalive-count", "at most 127", probes, 127)?;
+    count("threads", "at most 1024", said.threads.map(NonZero::get), 1024)?;
+    // All fields before the payload together fit into this.
+    let names = "at most 65535 bytes";
+    count("max-unique", names, said.max_unique.map(NonZero::get), 65_535)?;
+    count("max-function-name", names, said.max_function_name.map(NonZero::get), 65_535)
+}
+
 fn addresses(said: Option<&[Address]>) -> Result<Vec<std::net::SocketAddr>, ConfigError> {
+    if said.is_some_and(<[Address]>::is_empty) {
+        return Err(ConfigError::NoListen);
+    }
     let mut all = Vec::new();
     for address in said.unwrap_or(&[Address::EVERYWHERE]) {
         let found =
@@ -277,9 +322,7 @@ mod tests {
 
     fn refusal_of_file(text: &str) -> String {
         let file = file(text);
-        let message = refusal(&["--config", file.path().to_str().unwrap()]);
-        assert!(message.contains(file.path().to_str().unwrap()), "{message}");
-        message
+        refusal(&["--config", file.path().to_str().unwrap()])
     }
 
     /// The literal defaults in the help; those told in words have a blank.
@@ -382,6 +425,23 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_nothing_could_make_use_of_are_refused() {
+        let cases = [
+            ("keepalive-idle", "500ms"),
+            ("keepalive-interval", "10h"),
+            ("keepalive-count", "128"),
+            ("threads", "1025"),
+            ("max-unique", "65536"),
+            ("max-function-name", "65536"),
+        ];
+        for (option, value) in cases {
+            let message = refusal(&[&format!("--{option}={value}")]);
+            assert!(message.contains(&format!("option {option} must be")), "{message}");
+        }
+        assert!(refusal_of_file("listen = []").contains("names no address"));
+    }
+
+    #[test]
     fn a_directory_for_the_memory_store_is_refused_not_ignored() {
         let message = refusal(&["--store", "memory", "--data-dir", "/var/lib/gearhouse"]);
         assert!(message.contains("data-dir (/var/lib/gearhouse)"), "{message}");
@@ -418,7 +478,7 @@ mod tests {
         let word = |level: &str| config(&["--log-level", level]).engine.verbose;
         assert_eq!(word("error"), "ERROR");
         assert_eq!(word("warn"), "WARNING");
-        assert_eq!(word("warn,gearhouse::net=debug"), "WARNING");
+        assert_eq!(word("warn,gearhouse=debug"), "WARNING");
         assert_eq!(word("TRACE"), "DEBUG");
         for bad in ["loud", "", "gearhouse=loud", " "] {
             assert!(refusal(&["--log-level", bad]).contains("log-level"), "{bad:?}");

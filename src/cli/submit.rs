@@ -10,7 +10,7 @@ use chrono::DateTime;
 use clap::{Args, ValueEnum};
 
 use super::values::Span;
-use super::{Failure, Server};
+use super::{Failure, Server, tell};
 use crate::client::{Client, ClientError};
 use crate::clock::Clock;
 use crate::protocol::{Frame, Kind};
@@ -114,7 +114,7 @@ impl Submit {
                 Ok(()) => {}
                 Err(End::JobFailed(why)) => {
                     failed += 1;
-                    eprintln!("{why}");
+                    tell(why);
                 }
                 Err(other) => return Err(other.into()),
             }
@@ -194,7 +194,7 @@ fn follow(client: &mut Client, handle: &[u8]) -> Result<(), End> {
             Kind::WorkWarning => complain(data),
             Kind::WorkStatus if io::stderr().is_terminal() => {
                 let of = arguments.next().unwrap_or_default();
-                eprintln!("{} of {}", data.escape_ascii(), of.escape_ascii());
+                tell(format_args!("{} of {}", data.escape_ascii(), of.escape_ascii()));
             }
             Kind::WorkComplete => return print(data).map_err(End::from),
             Kind::WorkFail => return Err(End::JobFailed("the job failed".to_owned())),

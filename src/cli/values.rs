@@ -14,7 +14,10 @@ use super::address::Address;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Size(pub(super) u64);
 
-/// A length of time with its unit: `30s`, `500ms`, `1h 30m`. Never zero.
+/// Longer than any time-out means; a moment so far from now can still be reckoned with.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// A length of time with its unit: `30s`, `500ms`, `1h 30m`. Never zero, and at most 100 years.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Span(pub(super) Duration);
 
@@ -51,6 +54,9 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Span, BadValue> {
         match humantime::parse_duration(text) {
             Ok(Duration::ZERO) => Err(BadValue("the time must be longer than zero".to_owned())),
+            Ok(span) if span > LONGEST => {
+                Err(BadValue("the time must not be longer than 100 years".to_owned()))
+            }
             Ok(span) => Ok(Span(span)),
             Err(why) => Err(BadValue(format!(
                 "{text:?} is not a length of time ({why}); write for example 500ms, 30s or 10m"
@@ -147,6 +153,7 @@ mod tests {
         assert_eq!("1h 30m".parse(), Ok(Span(Duration::from_secs(5400))));
         assert!(refusal::<Span>("30").contains("unit"));
         assert!(refusal::<Span>("0s").contains("longer than zero"));
+        assert!(refusal::<Span>("101years").contains("100 years"));
         assert!("off".parse::<Span>().is_err());
         assert_eq!("off".parse(), Ok(SpanOrOff(None)));
         assert_eq!("30s".parse(), Ok(SpanOrOff(Some(Duration::from_secs(30)))));

@@ -1,6 +1,7 @@
 //! `gearhouse work`: a worker whose jobs are done by a command.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::unix::ffi::OsStrExt;
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values::Span;
-use super::{Failure, Server};
+use super::{Failure, Server, tell};
 use crate::client::{Client, ClientError, refused};
 use crate::protocol::{Frame, Kind};
 use job::{Assigned, Outcome};
@@ -138,7 +139,10 @@ impl Worker<'_> {
             }
             // One of them speaks for all.
             if self.index == 0 {
-                eprintln!("no server at {}: {error}; next attempt in {seconds} s", self.work.server.server);
+                tell(format_args!(
+                    "no server at {}: {error}; next attempt in {seconds} s",
+                    self.work.server.server
+                ));
             }
             if self.stop.wait(Duration::from_secs(seconds)) {
                 return Ok(());
@@ -157,6 +161,10 @@ impl Worker<'_> {
         let mut client = self.work.server.connect()?;
         self.register(&mut client)?;
         self.failures = 0;
+        if self.index == 0 && io::stderr().is_terminal() {
+            let (function, server) = (self.work.function.display(), &self.work.server.server);
+            tell(format_args!("waiting for jobs of {function} from {server}; Ctrl-C ends it"));
+        }
         while self.left != Some(0) && !self.stop.is_stopping() {
             client.send(Kind::GrabJobUniq, &[])?;
             match answer(&mut client)? {
@@ -189,7 +197,9 @@ impl Worker<'_> {
             Ok(Outcome::Complete(result)) => client.send(Kind::WorkComplete, &[job.handle, &result])?,
             Ok(Outcome::Failed) => client.send(Kind::WorkFail, &[job.handle])?,
             // The server takes it back by its own clock; a word from here would make that a failure.
-            Ok(Outcome::TimedOut) => eprintln!("{}: killed, took too long", job.handle.escape_ascii()),
+            Ok(Outcome::TimedOut) => {
+                tell(format_args!("{}: killed, took too long", job.handle.escape_ascii()))
+            }
             Err(job::Error::Client(error)) => return Err(error.into()),
             // The job stays unanswered, so that the server hands it to a worker that can do it.
             Err(job::Error::Start(error)) => {
@@ -226,7 +236,7 @@ fn answer(client: &mut Client) -> Result<Option<Frame>, ClientError> {
         match frame.kind {
             Kind::NoJob => return Ok(None),
             Kind::JobAssignUniq => return Ok(Some(frame)),
-            Kind::Error => eprintln!("{}", refused(&frame)),
+            Kind::Error => tell(refused(&frame)),
             Kind::Noop => {}
             other => return Err(ClientError::Unexpected(other)),
         }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::cli::tell;
+
 /// Shared by all threads of a worker.
 #[derive(Clone, Debug)]
 pub(super) struct Stop(Arc<Shared>);
@@ -31,10 +33,10 @@ struct State {
 }
 
 impl Stop {
-    /// Listens for SIGTERM and SIGINT from here on. Must come before any thread is started.
+    /// Listens for SIGTERM, SIGINT and the SIGHUP of a terminal that is closed from here on. Must come before any thread is started.
     pub(super) fn on_signals() -> io::Result<Stop> {
         let stop = Stop(Arc::default());
-        let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+        let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
         // Threads inherit this, so that only the one below gets the signals; commands start with a clean mask.
         signals.thread_block()?;
         let for_thread = stop.clone();
@@ -49,7 +51,7 @@ impl Stop {
                 self.stop_now();
             }
             if running > 0 {
-                eprintln!("jobs to finish: {running}; a second signal stops at once");
+                tell(format_args!("jobs to finish: {running}; a second signal stops at once"));
             }
             self.stop();
         }

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use gearhouse::client::Client;
 use gearhouse::protocol::{Frame, Kind};
 
-use super::run::{eventually, finish, run, text};
+use super::run::{eventually, finish, run};
 use super::server::Server;
 
 /// A worker by hand: takes one job of the function when there is one.
@@ -201,7 +201,7 @@ fn a_result_that_nobody_takes_is_no_success() {
     let server = Server::start(&[]);
     let _worker = server.work("f", &[], "echo result");
     let mut command = server.command(&["submit", "f", "x"]);
-    let full = fs::File::options().write(true).open("/dev/full").expect(text(&"/dev/full"));
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let client = command.stdout(full).spawn().unwrap();
     assert!(finish(client).with_code(2).contains("cannot write the result"));
 }

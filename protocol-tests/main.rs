@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "nothing here is used from outside")]
 
 mod admin;
+mod command_line;
 mod drain;
 mod epoch;
 mod errors;

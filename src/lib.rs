@@ -19,6 +19,12 @@ pub mod clock;
 
 pub mod config;
 
+pub mod logging;
+
 pub mod net;
 
 pub mod server;
+
+pub mod client;
+
+pub mod cli;

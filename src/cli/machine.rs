@@ -1,0 +1,40 @@
+//! What the machine tells about itself.
+
+use std::fs;
+
+/// The host's name as the system knows it.
+pub(super) fn host_name() -> String {
+    match nix::unistd::gethostname() {
+        Ok(name) => name.to_string_lossy().into_owned(),
+        Err(_) => "gearhouse".to_owned(),
+    }
+}
+
+/// Bytes of memory that this process may count on: the machine's, or less if a container is bounded.
+pub(super) fn memory() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+    let container =
+        fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    match (machine, container) {
+        (Some(machine), Some(container)) => Some(u64::min(machine, container)),
+        (known, None) | (None, known) => known,
+    }
+}
+
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_is_read_and_nothing_else_taken_for_it() {
+        assert_eq!(total("MemFree: 5 kB\nMemTotal:       16384 kB\n"), Some(16 << 20));
+        assert_eq!(total("MemFree: 5 kB\n"), None);
+        assert!(memory().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

@@ -1,0 +1,208 @@
+//! What `gearhouse serve` can be told: one list for the command line, the environment and the configuration file.
+
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::address::Address;
+use super::values::{CountOrAll, Size, Span, SpanOrOff};
+
+const NETWORK: &str = "Network";
+const STORAGE: &str = "Storage";
+const BOUNDS: &str = "Bounds on what peers can make the server hold";
+const JOBS: &str = "Jobs";
+const STOPPING: &str = "Stopping";
+const SYSTEM: &str = "System";
+const LOG: &str = "Log";
+
+/// Everything that was said, and nothing that was not: what is `None` here comes from the next source.
+///
+/// The name of a field is the option's long name, its environment variable and its key in the file. What a
+/// help text calls the default is checked against the real one by a test.
+#[derive(Args, Deserialize, Clone, Default, Debug)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Options {
+    /// Read options from this TOML file; its keys are the long names below
+    ///
+    /// Example of such a file:
+    ///
+    ///   listen = ["127.0.0.1", "[::1]:4731"]
+    ///   max-frame = "64MiB"
+    ///   exceptions = true
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[serde(skip)]
+    pub(super) config: Option<PathBuf>,
+
+    /// Listen on this address; may be repeated [default: every address, port 4730]
+    ///
+    /// HOST, HOST:PORT, [IPV6]:PORT or :PORT. A host name stands for all its addresses. Without a port it is
+    /// 4730; port 0 takes any free port, which the log tells.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = NETWORK)]
+    pub(super) listen: Option<Vec<Address>>,
+
+    /// Connections the system may hold back until they are accepted [default: 1024]
+    #[arg(long, value_name = "N", help_heading = NETWORK)]
+    pub(super) backlog: Option<NonZeroU32>,
+
+    /// Silence on a connection before the system asks whether the peer is still there [default: the system's]
+    #[arg(long, value_name = "DURATION", help_heading = NETWORK)]
+    pub(super) keepalive_idle: Option<Span>,
+
+    /// Time between two such questions [default: the system's]
+    #[arg(long, value_name = "DURATION", help_heading = NETWORK)]
+    pub(super) keepalive_interval: Option<Span>,
+
+    /// Unanswered questions before the connection is given up [default: the system's]
+    #[arg(long, value_name = "N", help_heading = NETWORK)]
+    pub(super) keepalive_count: Option<NonZeroU32>,
+
+    /// Where jobs are kept [default: memory]
+    ///
+    /// `memory` keeps nothing over a restart.
+    #[arg(long, value_name = "STORE", help_heading = STORAGE)]
+    pub(super) store: Option<Store>,
+
+    /// Directory for what is kept on disk; the memory store has no use for it and refuses it
+    #[arg(long, value_name = "DIR", help_heading = STORAGE)]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// Largest packet that is accepted, which bounds a job's payload and its result [default: 256MiB]
+    ///
+    /// A larger one is answered with an error, and its connection is closed.
+    #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
+    pub(super) max_frame: Option<Size>,
+
+    /// Bytes that may wait for a peer that does not read; beyond it the peer is closed [default: 128MiB]
+    #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
+    pub(super) max_outbox: Option<Size>,
+
+    /// Time for a packet that was begun to arrive, and one second more for each 64 KiB [default: 60s]
+    #[arg(long, value_name = "DURATION", help_heading = BOUNDS)]
+    pub(super) frame_timeout: Option<Span>,
+
+    /// Close connections that send nothing for so long, or `off` [default: off]
+    ///
+    /// Client libraries keep quiet connections and expect them to last, so think twice.
+    #[arg(long, value_name = "DURATION", help_heading = BOUNDS)]
+    pub(super) idle_timeout: Option<SpanOrOff>,
+
+    /// Most connections at once [default: as many as open files allow]
+    #[arg(long, value_name = "N", help_heading = BOUNDS)]
+    pub(super) max_connections: Option<NonZeroUsize>,
+
+    /// Memory for all jobs together; beyond it new jobs are refused [default: half of the machine's]
+    #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
+    pub(super) max_memory: Option<Size>,
+
+    /// Longest unique id, in bytes; gearmand takes 64 [default: 1024]
+    #[arg(long, value_name = "BYTES", help_heading = BOUNDS)]
+    pub(super) max_unique: Option<NonZeroUsize>,
+
+    /// Longest function name, in bytes [default: 8192]
+    #[arg(long, value_name = "BYTES", help_heading = BOUNDS)]
+    pub(super) max_function_name: Option<NonZeroUsize>,
+
+    /// Most functions one worker connection may register [default: 100000]
+    #[arg(long, value_name = "N", help_heading = BOUNDS)]
+    pub(super) max_abilities: Option<NonZeroUsize>,
+
+    /// Most functions that may exist at once [default: 1000000]
+    #[arg(long, value_name = "N", help_heading = BOUNDS)]
+    pub(super) max_functions: Option<NonZeroUsize>,
+
+    /// How often a job is handed out before it is given up because its workers vanish [default: unlimited]
+    ///
+    /// A worker that says that the job failed ends it at once: that is an answer, and is never tried again.
+    #[arg(long, value_name = "N|unlimited", help_heading = JOBS)]
+    pub(super) job_attempts: Option<CountOrAll>,
+
+    /// How many sleeping workers are woken for each new job [default: 1]
+    ///
+    /// One is enough: a woken worker that does not take the job passes it on. `all` does as gearmand does.
+    #[arg(long, value_name = "N|all", help_heading = JOBS)]
+    pub(super) wake_per_job: Option<CountOrAll>,
+
+    /// Send workers' exceptions to every client, not only to those that asked for them [default: false]
+    #[arg(
+        long, value_name = "true|false", help_heading = JOBS,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub(super) exceptions: Option<bool>,
+
+    /// What stands before the number in job handles, at most 42 characters [default: H: and the host's name]
+    #[arg(long, value_name = "TEXT", help_heading = JOBS)]
+    pub(super) handle_prefix: Option<String>,
+
+    /// How long a function without jobs and workers is still listed [default: 10m]
+    #[arg(long, value_name = "DURATION", help_heading = JOBS)]
+    pub(super) function_grace: Option<Span>,
+
+    /// How long running jobs may go on after SIGTERM or SIGINT; `off`: until they are done [default: 30s]
+    ///
+    /// Nothing new is accepted or handed out meanwhile. SIGUSR1 also hands out what is queued, without a limit.
+    #[arg(long, value_name = "DURATION", help_heading = STOPPING)]
+    pub(super) stop_timeout: Option<SpanOrOff>,
+
+    /// Let the text command `shutdown` come from other machines too [default: false]
+    #[arg(
+        long, value_name = "true|false", help_heading = STOPPING,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub(super) remote_shutdown: Option<bool>,
+
+    /// Threads that serve connections [default: as the machine has processors]
+    #[arg(long, value_name = "N", help_heading = SYSTEM)]
+    pub(super) threads: Option<NonZeroUsize>,
+
+    /// Open files to allow [default: as many as the system permits]
+    #[arg(long, value_name = "N", help_heading = SYSTEM)]
+    pub(super) file_descriptors: Option<NonZeroU64>,
+
+    /// What is logged: error, warn, info, debug, trace, or for each part, as in `warn,gearhouse=debug` [default: info]
+    #[arg(long, value_name = "LEVEL", help_heading = LOG)]
+    pub(super) log_level: Option<String>,
+
+    /// How log lines look [default: text]
+    #[arg(long, value_name = "FORMAT", help_heading = LOG)]
+    pub(super) log_format: Option<LogFormat>,
+
+    /// Append the log to this file, which SIGHUP opens anew [default: standard error]
+    #[arg(long, value_name = "FILE", help_heading = LOG)]
+    pub(super) log_file: Option<PathBuf>,
+}
+
+/// Where jobs are kept.
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Store {
+    /// In memory only
+    Memory,
+}
+
+/// How log lines look.
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line, for programs
+    Json,
+}
+
+impl Options {
+    /// These options, and where one was not said, the one of `under`.
+    pub(super) fn over(self, under: Options) -> Options {
+        macro_rules! first_said {
+            ($($field:ident)*) => { Options { $($field: self.$field.or(under.$field),)* } };
+        }
+        first_said! {
+            config listen backlog keepalive_idle keepalive_interval keepalive_count store data_dir max_frame
+            max_outbox frame_timeout idle_timeout max_connections max_memory max_unique max_function_name
+            max_abilities max_functions job_attempts wake_per_job exceptions handle_prefix function_grace
+            stop_timeout remote_shutdown threads file_descriptors log_level log_format log_file
+        }
+    }
+}

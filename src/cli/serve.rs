@@ -1,0 +1,487 @@
+//! `gearhouse serve`: from what was said to a [`Config`], and the server on it.
+//!
+//! What is said on the command line counts before the environment, that before the configuration file, that
+//! before the default.
+
+use std::fs;
+use std::io;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::info;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::address::Address;
+use super::options::{LogFormat, Options, Store};
+use super::values::{CountOrAll, Size, Span, SpanOrOff};
+use super::{Failure, machine};
+use crate::config::{Config, Keepalive, Limits};
+use crate::engine::Settings;
+use crate::logging::{self, Destination};
+use crate::server::{self, Signals, Stop};
+
+pub(super) const HELP: &str = "\
+Every option can be said in three places. The command line counts before the environment, that before the file:
+  --max-frame 64MiB                 on the command line
+  GEARHOUSE_OPT_MAX_FRAME=64MiB     in the environment; addresses in GEARHOUSE_OPT_LISTEN are separated by commas
+  max-frame = \"64MiB\"             in the TOML file that --config or GEARHOUSE_OPT_CONFIG names
+
+Sizes are bytes or have a unit (KiB, MiB, GiB, kB, MB, GB); times have a unit (ms, s, m, h).
+
+Examples:
+  gearhouse serve --listen 127.0.0.1 --max-memory 2GiB
+  gearhouse serve --listen [::1]:4731 --log-format json --log-file /var/log/gearhouse.log
+  GEARHOUSE_OPT_LISTEN=127.0.0.1:4730,[::1]:4731 gearhouse";
+
+/// Serves until told to stop.
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    let (config, log) = resolve(options).map_err(Failure::usage)?;
+    let log_file = log.to.clone();
+    let _log = logging::start(log).map_err(|error| Failure::usage(ConfigError::LogFile(log_file, error)))?;
+    let signals =
+        Signals { term: Stop::Graceful, int: Stop::Graceful, usr1: Some(Stop::Drain), hup: logging::reopen };
+    server::run(config, signals, |addresses| {
+        for address in addresses {
+            info!("listening on {address}");
+        }
+        Ok(())
+    })
+    .map_err(Failure::refused)
+}
+
+/// Why the server cannot run with what it was told. Names the option and what was said.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConfigError {
+    /// The file of `--config` could not be read.
+    #[error("cannot read the configuration file {path}: {source}", path = path.display())]
+    Unreadable {
+        /// As it was said.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A key or a value in the file is wrong; the message shows the line.
+    #[error("in the configuration file {path}: {source}", path = path.display())]
+    File {
+        /// As it was said.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// A host name that cannot be looked up.
+    #[error("cannot find the addresses of {address} (option listen): {source}")]
+    Listen {
+        /// As it was said.
+        address: Address,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// An empty list in the file.
+    #[error("option listen names no address")]
+    NoListen,
+    /// A number that nothing could make use of.
+    #[error("option {option} must be {bounds}, not {said}")]
+    OutOfBounds {
+        /// The long name.
+        option: &'static str,
+        /// As it was said.
+        said: String,
+        /// What would do.
+        bounds: &'static str,
+    },
+    /// A directory for a store that has no use for it.
+    #[error(
+        "option data-dir ({dir}) has no meaning with the memory store: it keeps nothing on disk; a durable store \
+         comes with a later version", dir = .0.display()
+    )]
+    DataDir(PathBuf),
+    /// A prefix that would make handles some library cannot read.
+    #[error("handle-prefix {0:?} is no prefix for job handles: {1}")]
+    HandlePrefix(String, &'static str),
+    /// Neither a level nor a list of filter directives.
+    #[error(
+        "log-level {0:?} is none of error, warn, info, debug, trace, nor a list like warn,gearhouse=debug"
+    )]
+    LogLevel(String),
+    /// The log could not be opened.
+    #[error("cannot start the log ({0:?}): {1}")]
+    LogFile(Destination, io::Error),
+}
+
+/// Reads the file if one is named, fills in the defaults, and checks everything.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub(super) fn resolve(said: Options) -> Result<(Config, logging::Options), ConfigError> {
+    let said = match said.config.clone() {
+        Some(path) => said.over(read(&path)?),
+        None => said,
+    };
+    check_store(&said)?;
+    check_bounds(&said)?;
+    let default = Config::default();
+    let log = log_options(&said)?;
+    let config = Config {
+        listen: addresses(said.listen.as_deref())?,
+        backlog: said.backlog.map_or(default.backlog, NonZero::get),
+        keepalive: Keepalive {
+            idle: said.keepalive_idle.map(|Span(span)| span),
+            interval: said.keepalive_interval.map(|Span(span)| span),
+            count: said.keepalive_count.map(NonZero::get),
+        },
+        threads: said.threads.map(NonZero::get),
+        file_descriptors: said.file_descriptors.map(NonZero::get),
+        limits: limits(&said),
+        engine: Settings { verbose: gearmand_word(&log.level).to_owned(), ..settings(&said)? },
+        stop_timeout: said.stop_timeout.map_or(default.stop_timeout, |SpanOrOff(span)| span),
+        ..default
+    };
+    Ok((config, log))
+}
+
+fn read(path: &Path) -> Result<Options, ConfigError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::File { path: path.to_owned(), source: Box::new(source) })
+}
+
+fn check_store(said: &Options) -> Result<(), ConfigError> {
+    match (said.store.unwrap_or(Store::Memory), &said.data_dir) {
+        (Store::Memory, Some(dir)) => Err(ConfigError::DataDir(dir.clone())),
+        (Store::Memory, None) => Ok(()),
+    }
+}
+
+/// What the types of the values leave open, and what would be noticed only later or not at all.
+fn check_bounds(said: &Options) -> Result<(), ConfigError> {
+    let check = |option, bounds, said: String, is_good: bool| {
+        if is_good { Ok(()) } else { Err(ConfigError::OutOfBounds { option, said, bounds }) }
+    };
+    let count = |option, bounds, said: Option<usize>, most: usize| {
+        said.map_or(Ok(()), |said| check(option, bounds, said.to_string(), said <= most))
+    };
+    // The system counts keepalive in whole seconds and fails each time at others.
+    let seconds = |option, said: Option<Span>| {
+        let is_good = |time: Duration| time.subsec_nanos() == 0 && time.as_secs() <= 32_767;
+        let shown = |time| humantime::format_duration(time).to_string();
+        said.map_or(Ok(()), |Span(said)| {
+            check(option, "whole seconds, at most 32767", shown(said), is_good(said))
+        })
+    };
+    seconds("keepalive-idle", said.keepalive_idle)?;
+    seconds("keepalive-interval", said.keepalive_interval)?;
+    let probes = said.keepalive_count.map(|count| count.get() as usize);
+    count("keepalive-count", "at most 127", probes, 127)?;
+    count("threads", "at most 1024", said.threads.map(NonZero::get), 1024)?;
+    // All fields before the payload together fit into this.
+    let names = "at most 65535 bytes";
+    count("max-unique", names, said.max_unique.map(NonZero::get), 65_535)?;
+    count("max-function-name", names, said.max_function_name.map(NonZero::get), 65_535)
+}
+
+fn addresses(said: Option<&[Address]>) -> Result<Vec<std::net::SocketAddr>, ConfigError> {
+    if said.is_some_and(<[Address]>::is_empty) {
+        return Err(ConfigError::NoListen);
+    }
+    let mut all = Vec::new();
+    for address in said.unwrap_or(&[Address::EVERYWHERE]) {
+        let found =
+            address.to_listen().map_err(|source| ConfigError::Listen { address: address.clone(), source })?;
+        for address in found {
+            // Asked twice for one port, the second time would fail; port 0 is another port each time.
+            if address.port() == 0 || !all.contains(&address) {
+                all.push(address);
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn limits(said: &Options) -> Limits {
+    let default = Limits::default();
+    Limits {
+        max_frame: said.max_frame.map_or(default.max_frame, |Size(bytes)| bytes),
+        max_connections: said.max_connections.map(NonZero::get).or(default.max_connections),
+        max_outbox: said.max_outbox.map_or(default.max_outbox, to_usize),
+        frame_timeout: said.frame_timeout.map_or(default.frame_timeout, |Span(span)| span),
+        idle_timeout: said.idle_timeout.map_or(default.idle_timeout, |SpanOrOff(span)| span),
+    }
+}
+
+fn to_usize(Size(bytes): Size) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn settings(said: &Options) -> Result<Settings, ConfigError> {
+    let default = Settings::default();
+    let handle_prefix = match &said.handle_prefix {
+        Some(prefix) => checked_prefix(prefix)?,
+        None => default_prefix(&machine::host_name()),
+    };
+    Ok(Settings {
+        handle_prefix,
+        attempts: said.job_attempts.map_or(default.attempts, |CountOrAll(count)| count),
+        wake_per_job: said
+            .wake_per_job
+            .map_or(default.wake_per_job, |CountOrAll(count)| count.unwrap_or(u32::MAX)),
+        exceptions: said.exceptions.unwrap_or(default.exceptions),
+        max_unique: said.max_unique.map_or(default.max_unique, NonZero::get),
+        max_function_name: said.max_function_name.map_or(default.max_function_name, NonZero::get),
+        max_abilities: said.max_abilities.map_or(default.max_abilities, NonZero::get),
+        max_functions: said.max_functions.map_or(default.max_functions, NonZero::get),
+        function_grace: said.function_grace.map_or(default.function_grace, |Span(span)| span),
+        remote_shutdown: said.remote_shutdown.unwrap_or(default.remote_shutdown),
+        max_memory: match (said.max_memory, machine::memory()) {
+            (Some(Size(bytes)), _) => bytes,
+            (None, Some(bytes)) => bytes / 2,
+            (None, None) => default.max_memory,
+        },
+        ..default
+    })
+}
+
+/// Libraries cut handles at blanks, at `//` and after 63 bytes, and read them as text.
+fn checked_prefix(prefix: &str) -> Result<String, ConfigError> {
+    let wrong = |why| Err(ConfigError::HandlePrefix(prefix.to_owned(), why));
+    if prefix.is_empty() {
+        wrong("it is empty")
+    } else if prefix.len() > Settings::MAX_HANDLE_PREFIX {
+        wrong("it is longer than 42 characters, so that handles could be cut and mixed up")
+    } else if !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+        wrong("only printable ASCII characters without blanks are understood everywhere")
+    } else if prefix.contains("//") {
+        wrong("Perl's library splits handles at //")
+    } else {
+        Ok(prefix.to_owned())
+    }
+}
+
+/// `H:` and as much of the host's name as there is room for and as handles may contain.
+fn default_prefix(host: &str) -> String {
+    let fit = |c: &char| c.is_ascii_alphanumeric() || "-._".contains(*c);
+    "H:".chars().chain(host.chars().filter(fit)).take(Settings::MAX_HANDLE_PREFIX).collect()
+}
+
+fn log_options(said: &Options) -> Result<logging::Options, ConfigError> {
+    let level = said.log_level.as_deref().unwrap_or("info");
+    let level = log_level(level).ok_or_else(|| ConfigError::LogLevel(level.to_owned()))?;
+    let format = match said.log_format.unwrap_or_default() {
+        LogFormat::Text => logging::Format::Text,
+        LogFormat::Json => logging::Format::Json,
+    };
+    let to = said.log_file.clone().map_or(Destination::Stderr, Destination::File);
+    Ok(logging::Options { level, format, to })
+}
+
+/// A lone word is a level here, though the filter would take any word for a part that is to be logged in full.
+fn log_level(text: &str) -> Option<Targets> {
+    let is_level = |word: &str| !word.trim().is_empty() && word.parse::<LevelFilter>().is_ok();
+    let is_clear = |directive: &str| directive.contains('=') || is_level(directive);
+    if text.split(',').all(is_clear) { text.parse().ok() } else { None }
+}
+
+/// What the text command `verbose` tells for this level.
+fn gearmand_word(level: &Targets) -> &'static str {
+    match level.default_level() {
+        Some(LevelFilter::ERROR) => "ERROR",
+        Some(LevelFilter::WARN) => "WARNING",
+        Some(LevelFilter::DEBUG | LevelFilter::TRACE) => "DEBUG",
+        _ => "INFO",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Arg, Args, Command, FromArgMatches};
+
+    fn command() -> Command {
+        Options::augment_args(Command::new("serve"))
+    }
+
+    fn typed(args: &[&str]) -> Options {
+        let matches = command().try_get_matches_from([&["serve"], args].concat()).unwrap();
+        Options::from_arg_matches(&matches).unwrap()
+    }
+
+    fn config(args: &[&str]) -> Config {
+        resolve(typed(args)).unwrap().0
+    }
+
+    fn refusal(args: &[&str]) -> String {
+        resolve(typed(args)).unwrap_err().to_string()
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    fn refusal_of_file(text: &str) -> String {
+        let file = file(text);
+        refusal(&["--config", file.path().to_str().unwrap()])
+    }
+
+    /// The literal defaults in the help; those told in words have a blank.
+    fn told_defaults() -> Vec<String> {
+        let told = |arg: &Arg| {
+            let help = arg.get_help()?.to_string();
+            let (_, default) = help.strip_suffix(']')?.rsplit_once("[default: ")?;
+            (!default.contains(' '))
+                .then(|| format!("--{}={default}", arg.get_id().as_str().replace('_', "-")))
+        };
+        command().get_arguments().filter_map(told).collect()
+    }
+
+    #[test]
+    fn the_defaults_that_the_help_tells_are_the_defaults() {
+        let told = told_defaults();
+        assert!(told.len() >= 18, "{told:?}");
+        let told: Vec<&str> = told.iter().map(String::as_str).collect();
+        assert_eq!(format!("{:?}", config(&told)), format!("{:?}", config(&[])));
+    }
+
+    #[test]
+    fn every_option_changes_what_the_server_runs_with() {
+        let values = [
+            ("listen", "127.0.0.1:1"),
+            ("backlog", "7"),
+            ("keepalive-idle", "7s"),
+            ("keepalive-interval", "7s"),
+            ("keepalive-count", "7"),
+            ("max-frame", "7"),
+            ("max-outbox", "7"),
+            ("frame-timeout", "7s"),
+            ("idle-timeout", "7s"),
+            ("max-connections", "7"),
+            ("max-memory", "7"),
+            ("max-unique", "7"),
+            ("max-function-name", "7"),
+            ("max-abilities", "7"),
+            ("max-functions", "7"),
+            ("job-attempts", "7"),
+            ("wake-per-job", "all"),
+            ("exceptions", "true"),
+            ("handle-prefix", "J"),
+            ("function-grace", "7s"),
+            ("stop-timeout", "off"),
+            ("remote-shutdown", "true"),
+            ("threads", "7"),
+            ("file-descriptors", "7"),
+            ("log-level", "debug"),
+        ];
+        let default = format!("{:?}", config(&[]));
+        for (name, value) in values {
+            let changed = format!("{:?}", config(&[&format!("--{name}={value}")]));
+            assert_ne!(changed, default, "--{name} has no effect");
+            let quoted = format!("{value:?}");
+            let value = match name {
+                "listen" => format!("[{quoted}]"),
+                _ if value == "7" || value == "true" => value.to_owned(),
+                _ => quoted,
+            };
+            let file = file(&format!("{name} = {value}"));
+            let from_file = config(&["--config", file.path().to_str().unwrap()]);
+            assert_eq!(format!("{from_file:?}"), changed, "key {name}");
+        }
+        let elsewhere = ["config", "store", "data-dir", "log-format", "log-file"];
+        let all = command().get_arguments().count();
+        assert_eq!(values.len() + elsewhere.len(), all, "an option is missing above");
+    }
+
+    #[test]
+    fn what_is_typed_counts_before_the_file() {
+        let file = file("max-frame = 1000\nbacklog = 5\nexceptions = true\n");
+        let path = file.path().to_str().unwrap();
+        let config = config(&["--config", path, "--max-frame", "2000", "--exceptions=false"]);
+        assert_eq!((config.limits.max_frame, config.backlog, config.engine.exceptions), (2000, 5, false));
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_in_the_file_is_named_with_its_line() {
+        let message = refusal_of_file("backlog = 5\nmax-fram = 7\n");
+        assert!(message.contains("line 2") && message.contains("max-fram"), "{message}");
+        let message = refusal_of_file("\n\nmax-frame = \"huge\"\n");
+        assert!(message.contains("line 3") && message.contains("\"huge\" is not a size"), "{message}");
+        let message = refusal_of_file("backlog = 0\n");
+        assert!(message.contains("line 1") && message.contains("backlog = 0"), "{message}");
+        let message = refusal_of_file("listen = [\"127.0.0.1\", \"4730\"]");
+        assert!(message.contains("line 1") && message.contains("write :4730"), "{message}");
+        let message = refusal_of_file("config = \"other.toml\"");
+        assert!(message.contains("unknown field `config`"), "{message}");
+        let message = refusal_of_file("store = \"sqlite\"");
+        assert!(message.contains("sqlite") && message.contains("memory"), "{message}");
+        let message = refusal_of_file("backlog: 5");
+        assert!(message.contains("line 1"), "{message}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let message = refusal(&["--config", "/nowhere/gearhouse.toml"]);
+        assert!(message.contains("/nowhere/gearhouse.toml"), "{message}");
+    }
+
+    #[test]
+    fn numbers_that_nothing_could_make_use_of_are_refused() {
+        let cases = [
+            ("keepalive-idle", "500ms"),
+            ("keepalive-interval", "10h"),
+            ("keepalive-count", "128"),
+            ("threads", "1025"),
+            ("max-unique", "65536"),
+            ("max-function-name", "65536"),
+        ];
+        for (option, value) in cases {
+            let message = refusal(&[&format!("--{option}={value}")]);
+            assert!(message.contains(&format!("option {option} must be")), "{message}");
+        }
+        assert!(refusal_of_file("listen = []").contains("names no address"));
+    }
+
+    #[test]
+    fn a_directory_for_the_memory_store_is_refused_not_ignored() {
+        let message = refusal(&["--store", "memory", "--data-dir", "/var/lib/gearhouse"]);
+        assert!(message.contains("data-dir (/var/lib/gearhouse)"), "{message}");
+        assert!(message.contains("keeps nothing on disk"), "{message}");
+    }
+
+    #[test]
+    fn prefixes_that_some_library_cannot_read_are_refused() {
+        let longest = "x".repeat(Settings::MAX_HANDLE_PREFIX);
+        assert_eq!(config(&["--handle-prefix", &longest]).engine.handle_prefix, longest);
+        for bad in ["", "a b", "a//b", "ü", &format!("{longest}x")] {
+            let message = refusal(&["--handle-prefix", bad]);
+            assert!(message.contains("handle-prefix"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_default_prefix_is_always_a_good_one() {
+        assert_eq!(default_prefix("box.example.com"), "H:box.example.com");
+        for host in ["", &"h".repeat(64), "ü b//c"] {
+            assert!(checked_prefix(&default_prefix(host)).is_ok(), "{host:?}");
+        }
+        assert!(config(&[]).engine.handle_prefix.starts_with("H:"));
+    }
+
+    #[test]
+    fn an_address_said_twice_is_bound_once_and_port_0_each_time() {
+        let config = config(&["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1,127.0.0.1:0,127.0.0.1:0"]);
+        assert_eq!(config.listen.len(), 3);
+    }
+
+    #[test]
+    fn log_levels_are_words_or_directives_and_nothing_else() {
+        let word = |level: &str| config(&["--log-level", level]).engine.verbose;
+        assert_eq!(word("error"), "ERROR");
+        assert_eq!(word("warn"), "WARNING");
+        assert_eq!(word("warn,gearhouse=debug"), "WARNING");
+        assert_eq!(word("TRACE"), "DEBUG");
+        for bad in ["loud", "", "gearhouse=loud", " "] {
+            assert!(refusal(&["--log-level", bad]).contains("log-level"), "{bad:?}");
+        }
+    }
+}

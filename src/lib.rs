@@ -17,6 +17,10 @@ pub mod clock;
 
 pub mod config;
 
+pub mod logging;
+
 pub mod net;
 
 pub mod server;
+
+pub mod gearmand;

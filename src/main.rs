@@ -1,12 +1,19 @@
 //! The `gearhouse` command.
-use gearhouse::config::Config;
-use gearhouse::server::{Signals, Stop, run};
-fn main() {
-    let listen = std::env::args().nth(2).unwrap_or("127.0.0.1:4731".into()).parse().unwrap();
-    let signals = Signals { term: Stop::Graceful, int: Stop::Graceful, usr1: Some(Stop::Drain), hup: || {} };
-    run(Config { listen: vec![listen], ..Config::default() }, signals, |a| {
-        println!("{a:?}");
-        Ok(())
-    })
-    .unwrap();
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let mut rest: Vec<OsString> = args.collect();
+    if Path::new(&name).file_name().is_some_and(|name| name == "gearmand") {
+        return gearhouse::gearmand::main(rest);
+    }
+    if rest.first().is_some_and(|word| word == "gearmand") {
+        rest.remove(0);
+        return gearhouse::gearmand::main(rest);
+    }
+    ExitCode::FAILURE
 }

@@ -162,7 +162,7 @@ fn run(plan: Plan, account: Option<&Account>, daemon: Option<Daemon>) -> Result<
     }
     let port = address::port(plan.port.as_deref(), env::var_os("GEARMAND_PORT").as_deref())?;
     let config = Config { listen: address::listen(plan.listen.as_deref(), port)?, ..plan.config };
-    let verbose = config.verbose.clone();
+    let verbose = config.engine.verbose.clone();
     let signals = Signals { term: Stop::Now, int: Stop::Now, usr1: Some(Stop::Drain), hup: logging::reopen };
 
     // Held until the server has ended.

@@ -96,10 +96,10 @@ impl Plan {
                     attempts: attempts(given)?,
                     wake_per_job: wake_per_job(given)?,
                     exceptions: given.has("exceptions"),
+                    version: super::VERSION.to_owned(),
+                    verbose,
                     ..Settings::default()
                 },
-                version: super::VERSION.to_owned(),
-                verbose,
                 ..Config::default()
             },
             listen: text(given, "listen")?,
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(plan.config.engine.attempts, None);
         assert_eq!(plan.config.engine.wake_per_job, 1);
         assert_eq!(plan.config.backlog, Config::default().backlog);
-        assert_eq!(plan.config.verbose, "ERROR");
+        assert_eq!(plan.config.engine.verbose, "ERROR");
         assert_eq!(plan.log.to, Destination::File(DEFAULT_LOG_FILE.into()));
         assert!(!plan.pid_file.unwrap().required);
         assert!(plan.notes.is_empty());

@@ -83,9 +83,14 @@ pub fn run(
     let listeners = bind_all(&config)?;
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
-    ready(&addresses)?;
     let runtime = runtime(config.threads)?;
-    let result = runtime.block_on(serve(config, max_connections, listeners, signals));
+    // Before anyone is told that the server runs: a signal that came sooner would end it by the system's rules.
+    let stops = {
+        let _guard = runtime.enter();
+        Stops::new(signals)?
+    };
+    ready(&addresses)?;
+    let result = runtime.block_on(serve(config, max_connections, listeners, stops));
     // Connections that did not take their farewell are not waited for.
     runtime.shutdown_background();
     result
@@ -95,7 +100,7 @@ async fn serve(
     config: Config,
     max_connections: usize,
     listeners: Vec<std::net::TcpListener>,
-    signals: Signals,
+    mut stops: Stops,
 ) -> Result<(), RunError> {
     let clock = Arc::new(Clock::new());
     let seed = Seed {
@@ -107,7 +112,6 @@ async fn serve(
     let broker = Arc::new(Broker::new(config.engine.clone(), seed, config.limits.max_outbox));
     let rules = Rules { broker: broker.clone(), clock: clock.clone(), limits: config.limits };
 
-    let mut stops = Stops::new(signals)?;
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let listener = TcpListener::from_std(listener)?;

@@ -5,7 +5,7 @@
 //! [`start`].
 
 use std::ffi::CStr;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -28,7 +28,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Target of the line each submit leaves where [`Options::accepted`] asks for it; written by [`accepted`].
+/// Target of the line each submit leaves where [`Options::accepted`] asks for it. People read it out for accounting:
+/// `accepted,FUNCTION,UNIQUE,TIME`, the time in seconds since the Unix epoch, 0 for a job that is to run at once.
 pub const ACCEPTED: &str = "gearhouse::accepted";
 /// Target of what an operator must get to read once, whatever the level.
 pub const NOTICE: &str = "gearhouse::notice";
@@ -104,7 +105,7 @@ pub fn start(options: Options) -> io::Result<Guard> {
 
     let everywhere = Targets::new()
         .with_default(options.level)
-        .with_target(ACCEPTED, if options.accepted { LevelFilter::INFO } else { LevelFilter::OFF })
+        .with_target(ACCEPTED, if options.accepted { LevelFilter::TRACE } else { LevelFilter::OFF })
         .with_target(NOTICE, LevelFilter::INFO)
         .with_target(FATAL, LevelFilter::ERROR);
     let layer = fmt_layer::layer().with_writer(Queue(log));
@@ -136,31 +137,6 @@ pub fn reopen() {
     match file.reopen() {
         Ok(()) => tracing::info!(target: NOTICE, "log file reopened"),
         Err(error) => tracing::error!(target: NOTICE, path = ?file.path, %error, "log file not reopened"),
-    }
-}
-
-/// Logs a submit as people read it out for accounting: `accepted,FUNCTION,UNIQUE,TIME`, the time in seconds since
-/// the Unix epoch, 0 for a job that is to run at once. Where such lines are off, this is one comparison.
-#[inline]
-pub fn accepted(function: &[u8], unique: &[u8], time: u64) {
-    tracing::info!(target: ACCEPTED, "accepted,{},{},{time}", Printable(function), Printable(unique));
-}
-
-/// Bytes from a peer as text that can't break a line: control characters and what is no UTF-8 stand as `\x0a`.
-#[derive(Clone, Copy, Debug)]
-pub struct Printable<'a>(pub &'a [u8]);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
-            for char in chunk.valid().chars() {
-                if char.is_control() { write!(f, "\\x{:02x}", u32::from(char))? } else { f.write_char(char)? }
-            }
-            for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -387,16 +363,5 @@ where
             write!(writer, " -> {file}:{line}")?;
         }
         writeln!(writer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_peer_sends_cannot_break_a_line() {
-        assert_eq!(Printable(b"a\nb\0c\xffd\x1b[0m").to_string(), r"a\x0ab\x00c\xffd\x1b[0m");
-        assert_eq!(Printable("für,\u{85}".as_bytes()).to_string(), r"für,\x85");
     }
 }

@@ -1,6 +1,7 @@
 //! `--daemon`.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
@@ -29,6 +30,11 @@ impl Daemon {
         Self(folder.read("pid").trim().parse().unwrap())
     }
 
+    /// Where it listens, as its log tells; the log may come a moment later than the readiness.
+    fn address(folder: &Folder) -> SocketAddr {
+        wait_for("the log", || listening(&folder.read("log")))
+    }
+
     fn has_ended(&self) -> bool {
         // A zombie has ended too: whoever inherits it may not collect it.
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
@@ -47,7 +53,7 @@ fn it_is_ready_when_the_command_returns_with_0_and_detached_from_where_it_was_st
     let folder = Folder::new();
     let daemon = Daemon::start(&folder);
     // No waiting: the address is bound, the pid file written.
-    std::net::TcpStream::connect(listening(&folder.read("log")).unwrap()).unwrap();
+    TcpStream::connect(Daemon::address(&folder)).unwrap();
     let proc = format!("/proc/{}", daemon.0);
     assert_eq!(fs::read_link(format!("{proc}/cwd")).unwrap().to_str(), Some("/"));
     for stream in ["0", "1", "2"] {
@@ -79,7 +85,7 @@ fn relative_paths_mean_the_folder_it_was_started_in_also_after_rotation_and_at_t
 fn a_failure_to_start_reaches_who_started_it() {
     let folder = Folder::new();
     let daemon = Daemon::start(&folder);
-    let port = listening(&folder.read("log")).unwrap().port().to_string();
+    let port = Daemon::address(&folder).port().to_string();
     for (args, reason) in [
         (["-p", &port, "-P", "pid2"], port.as_str()),
         (["-p", "0", "-P", "missing/pid"], "missing/pid"),

@@ -83,6 +83,7 @@ fn what_cannot_be_started_ends_with_1_and_says_why() {
         (&["--job-retries=256"], "1 to 255"),
         (&["--job-retries=-2"], "1 to 255"),
         (&["--threads=-1"], "negative"),
+        (&["--file-descriptors=18446744073709551615"], "limit of open files"),
         (&["--keepalive", "--keepalive-count=128"], "1 to 127"),
         (&["--job-handle-prefix=0123456789012345678901234567890123456789012"], "handles repeat"),
         (&["--job-handle-prefix=a b"], "blanks"),

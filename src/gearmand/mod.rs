@@ -65,6 +65,10 @@ enum StartError {
     User(#[from] UserError),
     #[error("could not become user: {0}")]
     Assume(io::Error),
+    #[error(
+        "could not set the limit of open files to {wanted}, where {most} is the most: {source}; start as root, or give a smaller --file-descriptors"
+    )]
+    FileDescriptors { wanted: u64, most: u64, source: io::Error },
     #[error("could not start logging: {0}")]
     Log(io::Error),
     #[error(transparent)]
@@ -160,6 +164,9 @@ fn run(plan: Plan, account: Option<&Account>, daemon: Option<Daemon>) -> Result<
     if plan.coredump {
         allow_core_dumps();
     }
+    if let Some(wanted) = plan.config.file_descriptors {
+        limit_file_descriptors(wanted)?;
+    }
     let port = address::port(plan.port.as_deref(), env::var_os("GEARMAND_PORT").as_deref())?;
     let config = Config { listen: address::listen(plan.listen.as_deref(), port)?, ..plan.config };
     let verbose = config.engine.verbose.clone();
@@ -234,6 +241,13 @@ fn write_pid_file(wanted: &PidFilePlan) -> io::Result<Option<PidFile>> {
             Ok(None)
         }
     }
+}
+
+/// Unlike the server itself, gearmand does not go on with fewer open files than it was told to have.
+fn limit_file_descriptors(wanted: u64) -> Result<(), StartError> {
+    let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, most)| most);
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, most.max(wanted))
+        .map_err(|error| StartError::FileDescriptors { wanted, most, source: error.into() })
 }
 
 fn allow_core_dumps() {

@@ -140,17 +140,13 @@ pub(super) fn finish(command: &mut Command) -> Output {
     // In a group of its own, so that a time-out takes what it started along.
     let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
-    let (done, ended) = std::sync::mpsc::channel();
-    let waiter = std::thread::spawn(move || {
-        let output = child.wait_with_output().unwrap();
-        let _ = done.send(());
-        output
-    });
-    if ended.recv_timeout(PATIENCE).is_err() {
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
+    ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
         let _ = kill(Pid::from_raw(-(pid as i32)), Signal::SIGKILL);
-        panic!("{command:?} did not end: {:?}", waiter.join());
-    }
-    waiter.join().unwrap()
+        // Not waited for: a daemon may have kept its streams, which is what we would wait for.
+        panic!("{command:?} did not end, or left a process that holds its streams")
+    })
 }
 
 pub(super) fn send_signal(pid: u32, signal: Signal) {

@@ -6,6 +6,7 @@ mod command_line;
 mod drain;
 mod epoch;
 mod errors;
+mod gearmand;
 mod grab;
 mod hostile;
 mod limits;

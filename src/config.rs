@@ -67,6 +67,15 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
 }
 
+/// What handles start with unless told otherwise: `H:` and the host's name, which is cut if it is longer than
+/// [`Settings::MAX_HANDLE_PREFIX`] allows and loses what a handle must not contain.
+pub fn default_handle_prefix() -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let host = host.to_string_lossy();
+    let letters = host.chars().filter(|char| char.is_ascii_graphic() && *char != '/');
+    "H:".chars().chain(letters).take(Settings::MAX_HANDLE_PREFIX).collect()
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

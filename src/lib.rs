@@ -28,3 +28,5 @@ pub mod server;
 pub mod client;
 
 pub mod cli;
+
+pub mod gearmand;

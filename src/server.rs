@@ -90,13 +90,18 @@ pub fn run(
     let listeners = bind_all(&config)?;
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
+    let runtime = runtime(config.threads)?;
+    // Before anyone is told that the server runs: a signal that came sooner would end it by the system's rules.
+    let stops = {
+        let _guard = runtime.enter();
+        Stops::new(signals)?
+    };
     ready(&addresses)?;
     let clock = Arc::new(Clock::new());
     // Whoever connects while the store is read waits to be accepted.
     let broker = broker(&config, &clock, store)?;
-    let runtime = runtime(config.threads)?;
     let rules = Rules { broker: broker.clone(), clock, limits: config.limits };
-    let result = runtime.block_on(serve(config, max_connections, listeners, signals, rules));
+    let result = runtime.block_on(serve(config, max_connections, listeners, stops, rules));
     // Connections that did not take their farewell are not waited for.
     runtime.shutdown_background();
     broker.close_store();
@@ -123,12 +128,11 @@ async fn serve(
     config: Config,
     max_connections: usize,
     listeners: Vec<std::net::TcpListener>,
-    signals: Signals,
+    mut stops: Stops,
     rules: Rules,
 ) -> Result<(), RunError> {
     let broker = rules.broker.clone();
 
-    let mut stops = Stops::new(signals)?;
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let listener = TcpListener::from_std(listener)?;

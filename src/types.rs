@@ -1,6 +1,6 @@
 //! The small values every part shares: numbers with a meaning, so that one kind cannot pass for another.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 /// Microseconds since the Unix epoch. The engine never sees it go back: see [`crate::clock`].
@@ -21,6 +21,11 @@ impl Timestamp {
     /// Microseconds since the Unix epoch.
     pub const fn as_micros(self) -> u64 {
         self.0
+    }
+
+    /// Whole seconds since the Unix epoch.
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000
     }
 
     /// The time from `earlier` to this moment, zero if `earlier` is later.
@@ -75,4 +80,33 @@ pub enum Priority {
 impl Priority {
     /// All priorities, first served first.
     pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+}
+
+/// Bytes from a peer as text that can't break a line: control characters and what is no UTF-8 stand as `\x0a`.
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<'a>(pub &'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for char in chunk.valid().chars() {
+                if char.is_control() { write!(f, "\\x{:02x}", u32::from(char))? } else { f.write_char(char)? }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_sends_cannot_break_a_line() {
+        assert_eq!(Printable(b"a\nb\0c\xffd\x1b[0m").to_string(), r"a\x0ab\x00c\xffd\x1b[0m");
+        assert_eq!(Printable("für,\u{85}".as_bytes()).to_string(), r"für,\x85");
+    }
 }

@@ -272,7 +272,7 @@ fn log_options(said: &Options) -> Result<logging::Options, ConfigError> {
         LogFormat::Json => logging::Format::Json,
     };
     let to = said.log_file.clone().map_or(Destination::Stderr, Destination::File);
-    Ok(logging::Options { level, format, to })
+    Ok(logging::Options { level, accepted: false, format, to, syslog: None })
 }
 
 /// A lone word is a level here, though the filter would take any word for a part that is to be logged in full.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::job::{Job, State};
 use super::{Engine, Output, Record, refuse};
 use crate::protocol::{Mode, Refusal, Response, Spec, Submit};
-use crate::types::{ConnId, FunctionId, JobId, Priority, RecordNo, Timestamp};
+use crate::types::{ConnId, FunctionId, JobId, Printable, Priority, RecordNo, Timestamp};
 
 impl Engine {
     /// Answers with exactly one JOB_CREATED or ERROR.
@@ -36,7 +36,9 @@ impl Engine {
                 self.create(job, waiter, out)?
             }
         };
-        tracing::trace!(target: "gearhouse::accepted", function = ?spec.function(), unique = ?spec.unique(), ?due);
+        let (name, unique) = (Printable(spec.function()), Printable(spec.unique()));
+        let time = due.map_or(0, Timestamp::as_secs);
+        tracing::trace!(target: "gearhouse::accepted", "accepted,{name},{unique},{time}");
         let record = self.jobs.get(id).map_or(RecordNo::NONE, |job| job.record);
         out.send(conn, record, Response::JobCreated(self.handle(id)));
         self.wake(function, out);

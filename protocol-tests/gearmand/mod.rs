@@ -1,0 +1,11 @@
+//! gearmand's command line, tried on the program itself, by both its names, and beside Debian's gearmand.
+#![allow(clippy::disallowed_methods)] // deadlines: what is waited for happens in another process
+
+mod check_args;
+mod config_file;
+mod daemon;
+mod jobs;
+mod process;
+mod server;
+mod start;
+mod stop;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::{Buf, Bytes};
 use gearhouse::engine::{Drain, Output, Record};
-use gearhouse::protocol::{Kind, Response, WriteBuf};
+use gearhouse::protocol::{Kind, Refusal, Response, WriteBuf};
 use gearhouse::types::{ConnId, JobId, RecordNo};
 
 use super::item::Item;
@@ -28,8 +28,8 @@ pub enum Event {
 }
 
 impl Output for Seen {
-    /// As the broker does it, nothing is held back. Once a store exists, this is where its number comes from.
-    fn persist(&mut self, record: Record<'_>) -> RecordNo {
+    /// As in the broker without a store, nothing is held back.
+    fn persist(&mut self, record: Record<'_>) -> Result<RecordNo, Refusal> {
         match record {
             Record::Queued { id: JobId(number), .. } => {
                 assert!(self.log.insert(number), "job {number} is put into the log once");
@@ -37,11 +37,15 @@ impl Output for Seen {
             Record::Scheduled { id: JobId(number), .. } => {
                 self.log.insert(number);
             }
+            Record::Lost { id: JobId(number), .. } => {
+                assert!(self.log.contains(&number), "the loss of {number} follows its beginning");
+            }
             Record::Done(JobId(number)) | Record::Unscheduled(JobId(number)) => {
                 assert!(self.log.remove(&number), "the end of {number} follows its beginning");
             }
+            Record::Function { .. } => {}
         }
-        RecordNo::NONE
+        Ok(RecordNo::NONE)
     }
 
     fn send(&mut self, to: ConnId, _after: RecordNo, response: Response<'_>) {
@@ -49,6 +53,18 @@ impl Output for Seen {
         response.encode(&mut bytes);
         let len = bytes.remaining();
         self.events.push(Event::Sent(to, bytes.copy_to_bytes(len)));
+    }
+
+    fn hold(&mut self, _: ConnId, _: RecordNo, job: JobId) {
+        panic!("the payload of {job:?} is at hand");
+    }
+
+    fn fill(&mut self, _: ConnId, job: JobId, _: Response<'_>) {
+        panic!("the payload of {job:?} is at hand");
+    }
+
+    fn load(&mut self, job: JobId) {
+        panic!("the payload of {job:?} is at hand");
     }
 
     fn close(&mut self, conn: ConnId, _reason: &'static str) {

@@ -144,7 +144,7 @@ impl Wire {
         );
         (self.is_fed, self.is_busy) = (false, false);
         let mut taken = WriteBuf::default();
-        let end = self.outbox.take(durable, &mut taken);
+        let end = self.outbox.take(durable, &mut taken).end;
         let len = taken.remaining();
         let taken = taken.copy_to_bytes(len);
         let due = self.due.split();

@@ -14,6 +14,7 @@ mod options;
 mod order;
 mod priority;
 mod sched;
+mod sim;
 mod status;
 mod submit;
 mod support;

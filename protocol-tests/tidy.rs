@@ -122,15 +122,14 @@ fn used_modules(file: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(file).expect("source files are readable");
     let code = code_of(&text);
     let mut used = BTreeSet::new();
-    for prefix in ["crate::", "gearhouse::"] {
-        for rest in code.split(prefix).skip(1) {
-            match rest.strip_prefix('{') {
-                Some(group) => {
-                    let group = group.split("};").next().unwrap_or(group);
-                    used.extend(group.split(',').filter_map(first_name));
-                }
-                None => used.extend(first_name(rest)),
+    let prefix = if module_of(file) == "main" { "gearhouse::" } else { "crate::" };
+    for rest in code.split(prefix).skip(1) {
+        match rest.strip_prefix('{') {
+            Some(group) => {
+                let group = group.split("};").next().unwrap_or(group);
+                used.extend(group.split(',').filter_map(first_name));
             }
+            None => used.extend(first_name(rest)),
         }
     }
     used

@@ -88,13 +88,10 @@ impl Engine {
         let (fields, cron) = parse(&fields)?;
         let next = next_after(&cron, self.now)
             .ok_or_else(|| Refusal::invalid(format!("The schedule '{fields}' never comes round")))?;
-        if self.schedules.len() >= self.settings.max_functions
-            || self.memory + Job::cost(&spec) > self.settings.max_memory
-        {
-            return Err(Refusal::QUEUE_FULL);
-        }
+        let known = self.functions.find(spec.function());
+        let known = known.and_then(|function| self.schedules.find(function, spec.unique()));
+        self.check_room_for_schedule(known, &spec)?;
         let function = self.find_or_create_function(spec.function())?;
-        let known = self.schedules.find(function, spec.unique());
         let id = known.unwrap_or_else(|| JobId(self.next_number()));
         let schedule = Schedule { function, fields, spec: spec.to_kept(), next, cron: Box::new(cron) };
         let record = out.persist(Record::Scheduled {
@@ -105,6 +102,17 @@ impl Engine {
         self.remove_schedule(id);
         self.insert_schedule(id, schedule);
         out.send(conn, record, Response::JobCreated(self.handle(id)));
+        Ok(())
+    }
+
+    /// One that is replaced makes room: what an application declares at each start is never too much the next time.
+    fn check_room_for_schedule(&self, replaced: Option<JobId>, spec: &Spec) -> Result<(), Refusal> {
+        let replaced = replaced.and_then(|id| self.schedules.by_id.get(&id));
+        let released = replaced.map_or(0, |schedule| Job::cost(&schedule.spec));
+        let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
+        if is_full || self.memory - released + Job::cost(spec) > self.settings.max_memory {
+            return Err(Refusal::QUEUE_FULL);
+        }
         Ok(())
     }
 
@@ -225,6 +233,9 @@ fn next_after(cron: &Cron, now: Timestamp) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{Drain, PeerInfo, Seed, Settings};
+    use crate::protocol::{Frame, Kind, Request};
+    use crate::types::RecordNo;
 
     fn next(fields: [&'static str; 5], now: &str) -> Result<String, Refusal> {
         let (_, cron) = parse(&fields.map(|field| Bytes::from_static(field.as_bytes())))?;
@@ -264,5 +275,70 @@ mod tests {
         let (_, cron) =
             parse(&["0", "0", "30", "2", "*"].map(|field| Bytes::from_static(field.as_bytes()))).unwrap();
         assert_eq!(next_after(&cron, Timestamp::from_secs(1_700_000_000)), None);
+    }
+
+    /// Whether the answers that came were ERRORs.
+    #[derive(Default)]
+    struct Refused(Vec<bool>);
+
+    impl Output for Refused {
+        fn persist(&mut self, _: Record<'_>) -> Result<RecordNo, Refusal> {
+            Ok(RecordNo::NONE)
+        }
+
+        fn send(&mut self, _: ConnId, _: RecordNo, response: Response<'_>) {
+            self.0.push(matches!(response, Response::Error(_)));
+        }
+
+        fn hold(&mut self, _: ConnId, _: RecordNo, _: JobId) {}
+
+        fn fill(&mut self, _: ConnId, _: JobId, _: Response<'_>) {}
+
+        fn load(&mut self, _: JobId) {}
+
+        fn close(&mut self, _: ConnId, _: &'static str) {}
+
+        fn shutdown(&mut self, _: Drain) {}
+    }
+
+    const CONN: ConnId = ConnId(1);
+
+    fn engine(settings: Settings) -> Engine {
+        let mut engine = Engine::new(settings, Seed { first_job: JobId(1), hash: 1 });
+        engine.connect(CONN, PeerInfo { address: "127.0.0.1".into(), is_loopback: true });
+        engine
+    }
+
+    fn submit(kind: Kind, arguments: &[&[u8]]) -> Request {
+        Request::parse(Frame::request(kind, arguments))
+    }
+
+    #[test]
+    fn a_recurring_job_that_joins_a_foreground_job_stays_when_its_client_leaves() {
+        let (mut engine, mut out) = (engine(Settings::default()), Refused::default());
+        let every_minute: &[&[u8]] = &[b"f", b"u", b"*", b"*", b"*", b"*", b"*", b""];
+        engine.apply(Timestamp::default(), CONN, submit(Kind::SubmitJobSched, every_minute), &mut out);
+        engine.apply(Timestamp::default(), CONN, submit(Kind::SubmitJob, &[b"f", b"u", b""]), &mut out);
+        engine.advance(Timestamp::from_secs(60), &mut out);
+        assert_eq!(engine.jobs.len(), 1);
+        engine.disconnect(Timestamp::from_secs(61), CONN, &mut out);
+        assert_eq!(engine.jobs.len(), 1);
+    }
+
+    #[test]
+    fn what_was_declared_can_be_declared_again_when_there_is_no_room_for_more() {
+        let every_minute: &[&[u8]] = &[b"f", b"u", b"*", b"*", b"*", b"*", b"*", b""];
+        let another: &[&[u8]] = &[b"f", b"v", b"*", b"*", b"*", b"*", b"*", b""];
+        let bounds = [
+            Settings { max_functions: 1, ..Settings::default() },
+            Settings { max_memory: 300, ..Settings::default() },
+        ];
+        for settings in bounds {
+            let (mut engine, mut out) = (engine(settings), Refused::default());
+            for arguments in [every_minute, every_minute, another] {
+                engine.apply(Timestamp::default(), CONN, submit(Kind::SubmitJobSched, arguments), &mut out);
+            }
+            assert_eq!(out.0, [false, false, true]);
+        }
     }
 }

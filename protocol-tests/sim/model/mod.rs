@@ -1,0 +1,408 @@
+//! What the queue manager must do, in the plainest way: lists, searched from the front. It is told what a peer meant
+//! and what the engine did, and panics where the two do not fit.
+//!
+//! It foretells every packet and every line, and leaves three things to the engine: the number of a new job (larger
+//! than all before), which of several functions that were never served goes first, and which sleepers are woken. For
+//! the last there are rules in [`waking`].
+
+mod abilities;
+mod admin;
+mod answers;
+mod submits;
+mod waking;
+mod works;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gearhouse::engine::{Drain, Settings};
+use gearhouse::types::{ConnId, Priority, Timestamp};
+
+use super::ask::{Ask, Submit};
+use super::seen::Seen;
+use gearhouse::protocol::Kind;
+
+/// The queues as lists.
+pub struct Model {
+    pub settings: Settings,
+    now: Timestamp,
+    /// In the order in which they came.
+    peers: Vec<Peer>,
+    /// In the order in which they were made, which is that of their numbers.
+    pub jobs: Vec<Job>,
+    pub schedules: Vec<Schedule>,
+    pub functions: Vec<Function>,
+    pub draining: Option<Drain>,
+    last_number: u64,
+    places: u64,
+    turns: u64,
+    /// How many sleepers the request under way may wake, at most.
+    may_wake: u64,
+    /// Whom it must wake.
+    must_wake: Option<ConnId>,
+}
+
+struct Peer {
+    conn: ConnId,
+    address: String,
+    is_loopback: bool,
+    client_id: String,
+    abilities: Vec<Ability>,
+    exceptions: bool,
+    sleep: Sleep,
+    /// Numbers of jobs it held, newest last.
+    ended: Vec<u64>,
+}
+
+struct Ability {
+    function: Bytes,
+    timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sleep {
+    Awake,
+    Asleep,
+    /// It was sent a NOOP and has not answered. `unregistered`: it gave up a function since, perhaps the one that it
+    /// was woken for.
+    Woken {
+        at: Timestamp,
+        given_up: bool,
+        unregistered: bool,
+    },
+}
+
+pub struct Job {
+    /// Unknown for a moment if a schedule made it.
+    pub number: Option<u64>,
+    pub function: Bytes,
+    unique: Bytes,
+    reducer: Bytes,
+    payload: Bytes,
+    body_len: usize,
+    priority: Priority,
+    kept: bool,
+    losses: u32,
+    place: u64,
+    state: State,
+    numbers: (u32, u32),
+    waiting: Vec<ConnId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Ready,
+    Delayed(Timestamp),
+    Running { by: ConnId, deadline: Option<Timestamp> },
+}
+
+pub struct Schedule {
+    pub number: u64,
+    submit: Submit,
+    fields: [&'static str; 5],
+    next: Timestamp,
+}
+
+pub struct Function {
+    pub name: Bytes,
+    limits: [Option<u32>; 3],
+    pinned: bool,
+    /// When it was served last, as a count; 0 for never.
+    turn: u64,
+    unused_since: Option<Timestamp>,
+}
+
+impl Model {
+    pub fn new(settings: Settings, first_number: u64) -> Self {
+        Self {
+            settings,
+            now: Timestamp::default(),
+            peers: Vec::new(),
+            jobs: Vec::new(),
+            schedules: Vec::new(),
+            functions: Vec::new(),
+            draining: None,
+            last_number: first_number - 1,
+            places: 0,
+            turns: 0,
+            may_wake: 0,
+            must_wake: None,
+        }
+    }
+
+    pub fn connect(&mut self, conn: ConnId, address: &str, is_loopback: bool) {
+        self.peers.push(Peer {
+            conn,
+            address: address.to_owned(),
+            is_loopback,
+            client_id: "-".into(),
+            abilities: Vec::new(),
+            exceptions: self.settings.exceptions,
+            sleep: Sleep::Awake,
+            ended: Vec::new(),
+        });
+    }
+
+    /// Carries out a request and compares what was seen of it.
+    pub fn apply(&mut self, now: Timestamp, conn: ConnId, ask: &Ask, seen: &mut Seen) {
+        self.begin(now);
+        match ask {
+            Ask::Submit(submit) => self.submit(conn, submit, seen),
+            Ask::Grab(flavor) => self.grab(conn, *flavor, seen),
+            Ask::Work(work) => self.work(conn, work, seen),
+            Ask::CanDo { function, milliseconds } => self.can_do(conn, function, *milliseconds, seen),
+            Ask::CantDo(function) => {
+                let function = without_final_nul(function);
+                self.unregister(conn, |name| *name == function);
+            }
+            Ask::ResetAbilities => self.unregister(conn, |_| true),
+            Ask::PreSleep => self.pre_sleep(conn),
+            Ask::GetStatus(handle) => self.get_status(conn, handle, seen),
+            Ask::GetStatusUnique(unique) => self.get_status_unique(conn, unique, seen),
+            Ask::Option(option) => self.set_option(conn, option, seen),
+            Ask::ClientId(id) => self.set_client_id(conn, id),
+            Ask::Echo(body) => seen.packet(conn, Kind::EchoRes, body),
+            Ask::Admin(admin) => self.admin(conn, admin, seen),
+            Ask::Nonsense { code, .. } => seen.error(conn, code),
+            Ask::Breaking { .. } => unreachable!("no request comes of it"),
+        }
+        self.end(seen);
+    }
+
+    /// A connection went: what it held is put back, what only it waited for is dropped.
+    pub fn disconnect(&mut self, now: Timestamp, conn: ConnId, seen: &mut Seen) {
+        self.begin(now);
+        self.answer_call(conn);
+        self.unregister(conn, |_| true);
+        self.peers.retain(|peer| peer.conn != conn);
+        for job in &mut self.jobs {
+            job.waiting.retain(|waiting| *waiting != conn);
+        }
+        self.jobs.retain(|job| job.is_wanted() || job.is_running());
+        let held = self.jobs.iter().filter(|job| job.is_running_by(conn));
+        for number in held.filter_map(|job| job.number).collect::<Vec<_>>() {
+            self.put_back(number, seen);
+        }
+        self.end(seen);
+    }
+
+    /// What happens by itself, in the order in which it was due.
+    pub fn advance(&mut self, now: Timestamp, seen: &mut Seen) {
+        self.begin(now);
+        let jobs = self.jobs.iter().filter_map(|job| Some((job.deadline()?, job.number?)));
+        let schedules = self.schedules.iter().map(|schedule| (schedule.next, schedule.number));
+        let mut due: Vec<_> = jobs.chain(schedules).filter(|(when, _)| *when <= self.now).collect();
+        due.sort_unstable();
+        for (_, number) in due {
+            match self.jobs.iter().position(|job| job.number == Some(number)) {
+                Some(index) if self.jobs[index].is_running() => self.put_back(number, seen),
+                Some(index) => self.make_ready(index),
+                None => self.run_schedule(number),
+            }
+        }
+        self.give_up_calls();
+        self.note_unused();
+        let (now, grace) = (self.now, self.settings.function_grace);
+        self.functions.retain(|function| function.unused_since.is_none_or(|since| since.after(grace) > now));
+        self.end(seen);
+    }
+
+    /// When the engine must want to be advanced, at the latest.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let jobs = self.jobs.iter().filter_map(Job::deadline);
+        let schedules = self.schedules.iter().map(|schedule| schedule.next);
+        jobs.chain(schedules).chain(self.next_call_to_give_up()).min()
+    }
+
+    /// See `Engine::drain`.
+    pub fn drain(&mut self, drain: Drain, seen: &mut Seen) {
+        self.begin(self.now);
+        if self.draining != Some(Drain::Running) {
+            self.draining = Some(drain);
+            if drain == Drain::Running {
+                self.fail_awaited(|job| !job.is_running(), seen);
+            }
+        }
+        self.end(seen);
+    }
+
+    /// See `Engine::give_up`.
+    pub fn give_up(&mut self, seen: &mut Seen) {
+        self.begin(self.now);
+        self.draining = Some(Drain::Running);
+        self.fail_awaited(|_| true, seen);
+        self.end(seen);
+    }
+
+    pub fn is_drained(&self) -> bool {
+        match self.draining {
+            None => false,
+            Some(Drain::Running) => !self.jobs.iter().any(Job::is_running),
+            Some(Drain::Queued) => self.jobs.is_empty(),
+        }
+    }
+
+    pub fn has_nameless(&self) -> bool {
+        self.jobs.iter().any(|job| job.number.is_none())
+    }
+
+    /// Gives the jobs that schedules made the numbers that a listing shows for them.
+    pub fn name_scheduled(&mut self, listed: impl Iterator<Item = u64>) {
+        let mut new: Vec<u64> = listed.filter(|number| *number > self.last_number).collect();
+        new.sort_unstable();
+        let nameless: Vec<&mut Job> = self.jobs.iter_mut().filter(|job| job.number.is_none()).collect();
+        assert_eq!(nameless.len(), new.len(), "as many new jobs are listed as schedules made");
+        for (job, number) in nameless.into_iter().zip(new) {
+            job.number = Some(number);
+            self.last_number = number;
+        }
+    }
+
+    /// The numbers that the log must bring back.
+    pub fn log(&self) -> BTreeSet<u64> {
+        let kept = self.jobs.iter().filter(|job| job.kept).filter_map(|job| job.number);
+        kept.chain(self.schedules.iter().map(|schedule| schedule.number)).collect()
+    }
+
+    /// How many foreground submits of this connection wait for their end.
+    pub fn awaited_by(&self, conn: ConnId) -> usize {
+        self.jobs.iter().flat_map(|job| &job.waiting).filter(|waiting| **waiting == conn).count()
+    }
+
+    /// Whether this connection holds a job.
+    pub fn is_busy(&self, conn: ConnId) -> bool {
+        self.jobs.iter().any(|job| job.is_running_by(conn))
+    }
+
+    pub fn handle(&self, number: u64) -> String {
+        format!("{}:{number}", self.settings.handle_prefix)
+    }
+
+    /// The job or recurring job that these bytes name.
+    fn number_of(&self, handle: &[u8]) -> Option<u64> {
+        let jobs = self.jobs.iter().filter_map(|job| job.number);
+        let mut numbers = jobs.chain(self.schedules.iter().map(|schedule| schedule.number));
+        numbers.find(|number| self.handle(*number).as_bytes() == handle)
+    }
+
+    fn index_of(&self, number: u64) -> Option<usize> {
+        self.jobs.iter().position(|job| job.number == Some(number))
+    }
+
+    fn hands_out(&self) -> bool {
+        self.draining != Some(Drain::Running)
+    }
+
+    fn peer(&mut self, conn: ConnId) -> &mut Peer {
+        self.peers.iter_mut().find(|peer| peer.conn == conn).expect("who asks is connected")
+    }
+
+    fn workers(&self, function: &[u8]) -> usize {
+        self.peers.iter().filter(|peer| peer.can_do(function)).count()
+    }
+
+    fn jobs_of(&self, function: &[u8]) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(move |job| job.function == function)
+    }
+
+    fn memory(&self) -> u64 {
+        let jobs = self.jobs.iter().map(|job| job.body_len);
+        let schedules = self.schedules.iter().map(|schedule| schedule.submit.body().len());
+        jobs.chain(schedules).map(memory_of).sum()
+    }
+
+    fn begin(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        (self.may_wake, self.must_wake) = (0, None);
+    }
+
+    /// Compares what is left of what was seen, and looks whether the rules hold.
+    fn end(&mut self, seen: &mut Seen) {
+        self.note_calls(&seen.noops());
+        self.check_waking();
+        seen.nothing_else();
+        self.note_unused();
+    }
+
+    fn note_unused(&mut self) {
+        for index in 0..self.functions.len() {
+            let is_unused = self.is_unused(&self.functions[index]);
+            let function = &mut self.functions[index];
+            let since = function.unused_since.unwrap_or(self.now);
+            function.unused_since = is_unused.then_some(since);
+        }
+    }
+
+    fn is_unused(&self, function: &Function) -> bool {
+        !function.pinned && function.limits == [None; 3] && !self.is_in_use(&function.name)
+    }
+
+    fn is_in_use(&self, function: &[u8]) -> bool {
+        self.workers(function) > 0
+            || self.jobs_of(function).next().is_some()
+            || self.schedules.iter().any(|schedule| schedule.submit.function == function)
+    }
+
+    /// The function of this name, or the code of the refusal to make it.
+    fn find_or_create_function(&mut self, name: &Bytes) -> Result<&mut Function, &'static str> {
+        let index = match self.functions.iter().position(|function| function.name == *name) {
+            Some(index) => index,
+            None if name.len() > self.settings.max_function_name => return Err("ARGUMENT_TOO_LARGE"),
+            None if self.functions.len() >= self.settings.max_functions => return Err("QUEUE_ERROR"),
+            None => {
+                self.functions.push(Function::new(name.clone(), self.now));
+                self.functions.len() - 1
+            }
+        };
+        Ok(&mut self.functions[index])
+    }
+}
+
+impl Peer {
+    fn can_do(&self, function: &[u8]) -> bool {
+        self.abilities.iter().any(|ability| ability.function == function)
+    }
+}
+
+impl Function {
+    fn new(name: Bytes, now: Timestamp) -> Self {
+        Self { name, limits: [None; 3], pinned: false, turn: 0, unused_since: Some(now) }
+    }
+}
+
+impl Job {
+    /// Whether it stays although no worker has it.
+    fn is_wanted(&self) -> bool {
+        self.kept || !self.waiting.is_empty()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+
+    fn is_running_by(&self, conn: ConnId) -> bool {
+        matches!(self.state, State::Running { by, .. } if by == conn)
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Ready => None,
+            State::Delayed(until) => Some(until),
+            State::Running { deadline, .. } => deadline,
+        }
+    }
+}
+
+/// What a body takes in memory, as the server accounts it.
+fn memory_of(body_len: usize) -> u64 {
+    200 + body_len as u64
+}
+
+fn without_final_nul(name: &Bytes) -> Bytes {
+    name.slice(..name.strip_suffix(b"\0").unwrap_or(name).len())
+}

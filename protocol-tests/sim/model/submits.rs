@@ -1,0 +1,181 @@
+//! Submits, and the jobs that schedules make.
+
+use bytes::Bytes;
+use gearhouse::protocol::Kind;
+use gearhouse::types::{ConnId, Priority, Timestamp};
+
+use super::super::ask::{Form, Submit};
+use super::super::cron;
+use super::super::item::first_argument;
+use super::super::seen::Seen;
+use super::{Job, Model, Schedule, State, memory_of};
+
+impl Model {
+    /// One JOB_CREATED or one ERROR.
+    pub(super) fn submit(&mut self, conn: ConnId, submit: &Submit, seen: &mut Seen) {
+        if let Err(code) = self.try_submit(conn, submit, seen) {
+            seen.error(conn, code);
+        }
+    }
+
+    fn try_submit(&mut self, conn: ConnId, submit: &Submit, seen: &mut Seen) -> Result<(), &'static str> {
+        let reducer = match &submit.form {
+            Form::Reduce { reducer, .. } => reducer.clone(),
+            _ => Bytes::new(),
+        };
+        if self.draining.is_some() {
+            return Err("SHUTDOWN");
+        }
+        if submit.unique.len() > self.settings.max_unique || reducer.len() > self.settings.max_unique {
+            return Err("ARGUMENT_TOO_LARGE");
+        }
+        if let Form::Sched { fields } = submit.form {
+            return self.submit_schedule(conn, submit, fields, seen);
+        }
+        self.find_or_create_function(&submit.function)?;
+        let index = match self.joined(submit) {
+            Some(index) => {
+                seen.packet(conn, Kind::JobCreated, self.job_handle(index).as_bytes());
+                index
+            }
+            None => {
+                let (priority, until) = match submit.form {
+                    Form::Plain { priority, .. } => (priority, None),
+                    Form::Epoch { seconds } => (Priority::Normal, Some(Timestamp::from_secs(seconds))),
+                    _ => (Priority::Normal, None),
+                };
+                let index = self.create(submit, reducer, priority, until)?;
+                self.jobs[index].number = Some(self.new_number(conn, seen));
+                index
+            }
+        };
+        let job = &mut self.jobs[index];
+        if submit.is_foreground() {
+            job.waiting.push(conn);
+        } else {
+            job.kept = true;
+        }
+        Ok(())
+    }
+
+    fn submit_schedule(
+        &mut self,
+        conn: ConnId,
+        submit: &Submit,
+        fields: [&'static str; 5],
+        seen: &mut Seen,
+    ) -> Result<(), &'static str> {
+        if !cron::is_valid(&fields) {
+            return Err("INVALID_ARGUMENT");
+        }
+        let replaced = self.schedules.iter().position(|schedule| {
+            !submit.unique.is_empty()
+                && schedule.submit.unique == submit.unique
+                && schedule.submit.function == submit.function
+        });
+        let released = replaced.map_or(0, |index| memory_of(self.schedules[index].submit.body().len()));
+        let memory = self.memory() - released + memory_of(submit.body().len());
+        let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
+        if is_full || memory > self.settings.max_memory {
+            return Err("QUEUE_ERROR");
+        }
+        self.find_or_create_function(&submit.function)?;
+        let next = cron::next_after(&fields, self.now);
+        match replaced {
+            Some(index) => {
+                let number = self.schedules[index].number;
+                seen.packet(conn, Kind::JobCreated, self.handle(number).as_bytes());
+                self.schedules[index] = Schedule { number, submit: submit.clone(), fields, next };
+            }
+            None => {
+                let number = self.new_number(conn, seen);
+                self.schedules.push(Schedule { number, submit: submit.clone(), fields, next });
+            }
+        }
+        Ok(())
+    }
+
+    /// A schedule's time has come. Its job has a number that no one is told.
+    pub(super) fn run_schedule(&mut self, number: u64) {
+        let (now, is_draining) = (self.now, self.draining.is_some());
+        let found = self.schedules.iter_mut().find(|schedule| schedule.number == number);
+        let schedule = found.expect("only a schedule is due without a job");
+        schedule.next = cron::next_after(&schedule.fields, now);
+        let submit = schedule.submit.clone();
+        if is_draining {
+            return;
+        }
+        if let Some(index) = self.joined(&submit) {
+            self.jobs[index].kept = true;
+        } else if let Ok(index) = self.create(&submit, Bytes::new(), Priority::Normal, None) {
+            self.jobs[index].kept = true;
+        }
+    }
+
+    /// The live job that this submit joins: equal function and unique id, or payload if the unique id is `-`.
+    fn joined(&self, submit: &Submit) -> Option<usize> {
+        let is_by_payload = submit.unique == "-";
+        if submit.unique.is_empty() || (is_by_payload && submit.payload.is_empty()) {
+            return None;
+        }
+        self.jobs.iter().position(|job| {
+            job.function == submit.function
+                && job.unique == submit.unique
+                && (!is_by_payload || job.payload == submit.payload)
+        })
+    }
+
+    fn create(
+        &mut self,
+        submit: &Submit,
+        reducer: Bytes,
+        priority: Priority,
+        until: Option<Timestamp>,
+    ) -> Result<usize, &'static str> {
+        let found = self.functions.iter().find(|function| function.name == submit.function);
+        let limit = found.expect("it was found or made").limits[priority as usize];
+        let body_len = submit.body().len();
+        if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize)
+            || self.memory() + memory_of(body_len) > self.settings.max_memory
+        {
+            return Err("QUEUE_ERROR");
+        }
+        let state = until.filter(|until| *until > self.now).map_or(State::Ready, State::Delayed);
+        if state == State::Ready {
+            self.one_more_ready();
+        }
+        self.places += 1;
+        self.jobs.push(Job {
+            number: None,
+            function: submit.function.clone(),
+            unique: submit.unique.clone(),
+            reducer,
+            payload: submit.payload.clone(),
+            body_len,
+            priority,
+            kept: false,
+            losses: 0,
+            place: self.places,
+            state,
+            numbers: (0, 0),
+            waiting: Vec::new(),
+        });
+        Ok(self.jobs.len() - 1)
+    }
+
+    /// The number in the JOB_CREATED of something new: larger than all before.
+    fn new_number(&mut self, conn: ConnId, seen: &mut Seen) -> u64 {
+        let (kind, handle) = seen.next(conn);
+        assert_eq!(kind, Kind::JobCreated, "{conn} submitted and was sent {}", handle.escape_ascii());
+        let text = std::str::from_utf8(&first_argument(&handle).0).map(str::to_owned).unwrap_or_default();
+        let number = text.rsplit(':').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
+        assert_eq!(handle, self.handle(number), "a handle is the prefix and a number");
+        assert!(number > self.last_number, "{number} follows {}", self.last_number);
+        self.last_number = number;
+        number
+    }
+
+    pub(super) fn job_handle(&self, index: usize) -> String {
+        self.handle(self.jobs[index].number.expect("it was named"))
+    }
+}

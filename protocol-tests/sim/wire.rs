@@ -1,0 +1,169 @@
+//! One connection between a peer and the server: bytes on their way in, cut anywhere; the real decoder and outbox;
+//! and the bytes that must be on their way out.
+
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+use gearhouse::outbox::{End, Outbox};
+use gearhouse::protocol::{Broken, Codec, Request, WriteBuf};
+use gearhouse::types::{ConnId, RecordNo};
+use tokio_util::codec::Decoder as _;
+
+use super::ask::Ask;
+use super::trace::shown;
+
+pub struct Wire {
+    pub conn: ConnId,
+    pub outbox: Arc<Outbox>,
+    codec: Codec,
+    /// Sent, and not yet at the server.
+    pipe: BytesMut,
+    /// At the server, and not yet decoded.
+    input: BytesMut,
+    /// Requests of which the server has not decoded all, and where in all that was sent they end.
+    sent: VecDeque<(Ask, usize)>,
+    sent_bytes: usize,
+    arrived_bytes: usize,
+    /// What the outbox must hold.
+    due: BytesMut,
+    max_outbox: usize,
+    end: Option<End>,
+    /// Whether something came since the connection's task last took all there was, and whether that task was the
+    /// cause: then it takes again by itself.
+    is_fed: bool,
+    is_busy: bool,
+}
+
+impl Wire {
+    pub fn new(conn: ConnId, outbox: Arc<Outbox>, max_frame: u64, max_outbox: usize) -> Self {
+        Self {
+            conn,
+            outbox,
+            codec: Codec::new(max_frame),
+            pipe: BytesMut::new(),
+            input: BytesMut::new(),
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            arrived_bytes: 0,
+            due: BytesMut::new(),
+            max_outbox,
+            end: None,
+            is_fed: false,
+            is_busy: false,
+        }
+    }
+
+    /// The peer sends a request.
+    pub fn send(&mut self, ask: Ask, crlf: bool) {
+        let bytes = ask.encode(crlf);
+        self.pipe.extend_from_slice(&bytes);
+        self.sent_bytes += bytes.len();
+        self.sent.push_back((ask, self.sent_bytes));
+    }
+
+    /// The peer sends a part of a request, and never the rest.
+    pub fn send_part(&mut self, part: &[u8]) {
+        self.pipe.extend_from_slice(part);
+        self.sent_bytes += part.len();
+    }
+
+    /// Bytes that have not arrived; none counts once the server listens no more.
+    pub fn on_the_way(&self) -> usize {
+        if self.end.is_some() { 0 } else { self.pipe.len() }
+    }
+
+    pub fn arrive(&mut self, count: usize) {
+        self.input.extend_from_slice(&self.pipe.split_to(count));
+        self.arrived_bytes += count;
+    }
+
+    /// The next request that has arrived.
+    pub fn decode(&mut self) -> Result<Option<(Request, Ask)>, Broken> {
+        match self.codec.decode(&mut self.input) {
+            Ok(Some(request)) => {
+                let (ask, _) = self.sent.pop_front().expect("a request was decoded that no one sent");
+                Ok(Some((request, ask)))
+            }
+            Ok(None) => {
+                let whole = self.sent.front().filter(|(_, end)| *end <= self.arrived_bytes);
+                assert!(
+                    whole.is_none(),
+                    "{} has arrived and is not decoded",
+                    whole.map(|(ask, _)| ask.to_string()).unwrap_or_default()
+                );
+                Ok(None)
+            }
+            Err(broken) => {
+                let breaks = matches!(self.sent.front(), Some((Ask::Breaking { .. }, _)));
+                assert!(breaks, "what was sent is understood: {broken}");
+                Err(broken)
+            }
+        }
+    }
+
+    /// The server puts bytes into the outbox; `own`: as this connection's task.
+    pub fn must_hold(&mut self, bytes: &[u8], own: bool) {
+        if self.end.is_some() {
+            return;
+        }
+        if self.due.len() > self.max_outbox {
+            return self.must_end(End::Cut(""));
+        }
+        self.due.extend_from_slice(bytes);
+        self.is_fed = true;
+        self.is_busy |= own;
+    }
+
+    /// The server ends the connection.
+    pub fn must_end(&mut self, end: End) {
+        match (self.end, end) {
+            (None, _) | (Some(End::Close(_)), End::Cut(_)) => self.end = Some(end),
+            _ => return,
+        }
+        if matches!(end, End::Cut(_)) {
+            self.due.clear();
+        }
+        self.is_fed = true;
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// The connection's task takes all there is. Compares it with what there must be.
+    pub fn take(&mut self, durable: RecordNo) -> Bytes {
+        let was_told = self.was_told();
+        assert!(
+            was_told || !self.is_fed || self.is_busy,
+            "{} is told that there is something for it",
+            self.conn
+        );
+        (self.is_fed, self.is_busy) = (false, false);
+        let mut taken = WriteBuf::default();
+        let end = self.outbox.take(durable, &mut taken).end;
+        let len = taken.remaining();
+        let taken = taken.copy_to_bytes(len);
+        let due = self.due.split();
+        let differs = taken.iter().zip(&due).take_while(|(taken, due)| taken == due).count();
+        assert!(
+            taken == due,
+            "{}: at byte {differs} the outbox held {} and must hold {}",
+            self.conn,
+            shown(&taken[differs..]),
+            shown(&due[differs..])
+        );
+        let kind = |end: Option<End>| end.map(|end| matches!(end, End::Cut(_)));
+        assert_eq!(kind(end), kind(self.end), "{} is ended as it must be", self.conn);
+        taken
+    }
+
+    /// Whether the connection's task would wake now; as it would, this forgets that it was told.
+    fn was_told(&self) -> bool {
+        let changed = pin!(self.outbox.changed());
+        changed.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+}

@@ -7,7 +7,7 @@ import threading
 
 import gear
 
-from checks import HOST, PAYLOAD_SIZES, PORT, check, eventually, payload, restart_server, run, same, say, wait_for_go, worker
+from checks import HOST, PAYLOAD_SIZES, PORT, NotOffered, check, eventually, payload, restart_server, run, same, say, wait_for_go, worker
 
 PREFIX = f"gear-{os.getpid()}-"
 
@@ -192,7 +192,7 @@ def exception_without_option():
 
 
 @check
-def exception_with_option():
+def exception():
     same(client.setOption("exceptions"), True, "the answer to the option")
     with worker(PREFIX + "raise", PREFIX + "echo"):
         job = client.finish(client.submit("raise", b"broken\0\xff"))
@@ -221,7 +221,7 @@ def unique():
 
 
 @check
-def status_of_a_running_job():
+def status():
     job = client.submit("hold", b"x", background=True)
     same(client.status(job), (True, False, b"0", b"0"), "the status of a waiting job")
     with worker(PREFIX + "hold") as ours:
@@ -229,6 +229,11 @@ def status_of_a_running_job():
         same(client.status(job), (True, True, b"3", b"10"), "the status of a running job")
         ours.go()
         eventually(lambda: client.status(job) == (False, False, b"0", b"0"), "an ended job is unknown")
+
+
+@check
+def status_by_unique():
+    raise NotOffered("the library does not know the packet")
 
 
 @check
@@ -303,7 +308,7 @@ def admin_cancel_job():
 
 
 @check
-def reconnecting():
+def reconnect():
     with worker(PREFIX + "echo"):
         same(result(client.finish(client.submit("echo", b"before"))), b"before")
         broken = client.active_connections[0].connect_time

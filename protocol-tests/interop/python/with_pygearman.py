@@ -105,7 +105,7 @@ def result(request, at=None):
     return request.result
 
 
-def status(request):
+def status_of(request):
     seen = client.get_job_status(request, poll_timeout=SECONDS).status
     return (seen["known"], seen["running"], seen["numerator"], seen["denominator"])
 
@@ -121,7 +121,7 @@ def background():
     with worker(PREFIX + "record") as ours:
         request = submit("record", b"unwatched", background=True)
         same(ours.wait_for("ran"), f"{PREFIX}record unwatched")
-        eventually(lambda: status(request)[:2] == (False, False), "an ended job is unknown")
+        eventually(lambda: status_of(request)[:2] == (False, False), "an ended job is unknown")
         same(request.result, None, "a background job's result at the client")
 
 
@@ -181,7 +181,7 @@ def exception_without_option():
 
 
 @check
-def exception_with_option():
+def exception():
     raise NotOffered("no call sets a connection's options")
 
 
@@ -206,14 +206,19 @@ def unique():
 
 
 @check
-def status_of_a_running_job():
+def status():
     request = submit("hold", b"x", background=True)
-    same(status(request), (True, False, 0, 0), "the status of a waiting job")
+    same(status_of(request), (True, False, 0, 0), "the status of a waiting job")
     with worker(PREFIX + "hold") as ours:
         ours.wait_for("holding")
-        same(status(request), (True, True, 3, 10), "the status of a running job")
+        same(status_of(request), (True, True, 3, 10), "the status of a running job")
         ours.go()
-        eventually(lambda: status(request) == (False, False, 0, 0), "an ended job is unknown")
+        eventually(lambda: status_of(request) == (False, False, 0, 0), "an ended job is unknown")
+
+
+@check
+def status_by_unique():
+    raise NotOffered("the library does not know the packet")
 
 
 @check
@@ -298,7 +303,7 @@ def admin_maxqueue():
 
 
 @check
-def reconnecting():
+def reconnect():
     # Not the client above: after a refused job it waits for an answer to it for ever.
     again = gearman.GearmanClient(SERVERS)
     with worker(PREFIX + "echo"):

@@ -130,13 +130,13 @@ def priorities():
     # The client holds its requests weakly and can't bear a result of one that is gone.
     requests = []
     for order, priority in enumerate([gearman.PRIORITY_LOW, gearman.PRIORITY_NONE, gearman.PRIORITY_HIGH]):
-        for mode, is_background in (("fg", False), ("bg", True)):
+        for mode, is_background in (("bg", True), ("fg", False)):
             requests.append(submit("record", f"{order}{mode}".encode(), priority=priority, background=is_background))
     with worker(PREFIX + "record") as ours:
         order = [ours.wait_for("ran").split()[1] for _ in range(6)]
         for request in requests:
             finish(request)
-    same(order, ["2fg", "2bg", "1fg", "1bg", "0fg", "0bg"], "the order")
+    same(order, ["2bg", "2fg", "1bg", "1fg", "0bg", "0fg"], "the order")
 
 
 @check
@@ -211,7 +211,7 @@ def status():
     same(status_of(request), (True, False, 0, 0), "the status of a waiting job")
     with worker(PREFIX + "hold") as ours:
         ours.wait_for("holding")
-        same(status_of(request), (True, True, 3, 10), "the status of a running job")
+        eventually(lambda: status_of(request) == (True, True, 3, 10), "the status of a running job")
         ours.go()
         eventually(lambda: status_of(request) == (False, False, 0, 0), "an ended job is unknown")
 

@@ -9,12 +9,18 @@ import gear
 
 from checks import HOST, PAYLOAD_SIZES, PORT, NotOffered, check, eventually, payload, restart_server, run, same, say, wait_for_go, worker
 
+# gear copies a message anew for each 4096 bytes that arrive of it. That is five times as fast when the C library keeps large
+# blocks instead of giving each back to the system; it takes these words only at a program's start.
+KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
+
 PREFIX = f"gear-{os.getpid()}-"
 
 
 def main():
     if sys.argv[1:2] == ["work"]:
         work(sys.argv[2:])
+    if not KEEP_MEMORY.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
     run()
 
 

@@ -20,7 +20,7 @@ LIBRARIES = {
     "gearmanode": Library(3, 2, 1, 20, "hnl", False),
 }
 
-WORKER_KILLS = 30
+WORKER_KILLS = 60
 LEAVING_CLIENTS = 10
 
 # One job in so many takes some time, is large, or has a partner with the same unique id right behind it.
@@ -34,15 +34,15 @@ Worker = namedtuple("Worker", "name library functions")
 Plan = namedtuple("Plan", "clients workers kills")
 
 
-def make_plan(jobs, seed):
+def make_plan(jobs, seed, mixed_pairs=True):
     """`jobs` jobs by the clients that stay; what those submit who leave comes on top. Kills are pairs of a moment, as a part of all
-    there is to do, and a worker's name."""
+    there is to do, and a worker's name. In mixed pairs, a background job and a foreground job have one unique id."""
     dice = random.Random(seed)
     clients = [Client(f"client-{i:02}", name, [], None) for i, name in enumerate(_each("clients"))]
     for number in dice.sample(range(len(clients)), LEAVING_CLIENTS):
         clients[number] = clients[number]._replace(leaves_at=dice.uniform(0.2, 0.8))
     for client, count in zip(clients, _counts(clients, jobs)):
-        client.batches.extend(_batches(dice, client, count))
+        client.batches.extend(_batches(dice, client, count, mixed_pairs))
     workers = [Worker(f"worker-{i:02}", name, _functions(dice, i)) for i, name in enumerate(_each("workers"))]
     kills = sorted((dice.uniform(0.03, 0.9), dice.choice(workers).name) for _ in range(WORKER_KILLS))
     return Plan(clients, workers, kills)
@@ -75,7 +75,7 @@ def _functions(dice, number):
     return sorted({FUNCTIONS[number % len(FUNCTIONS)], *dice.sample(FUNCTIONS, dice.randint(3, len(FUNCTIONS)))})
 
 
-def _batches(dice, client, count):
+def _batches(dice, client, count, mixed_pairs):
     library = LIBRARIES[client.library]
     jobs = []
     while len(jobs) < count:
@@ -84,7 +84,9 @@ def _batches(dice, client, count):
         # The partner must be in the same batch, or the first would have ended.
         if library.pairs and dice.randrange(PAIR_EVERY) == 0 and len(jobs) < count and len(jobs) % library.batch:
             first = jobs[-1] = job._replace(unique=f"pair-{job.id}")
-            jobs.append(_job(dice, client, len(jobs), library.priorities)._replace(function=first.function, unique=first.unique))
+            second = _job(dice, client, len(jobs), library.priorities)
+            mode = second.mode if mixed_pairs else first.mode
+            jobs.append(second._replace(function=first.function, unique=first.unique, mode=mode))
     return [jobs[at : at + library.batch] for at in range(0, count, library.batch)]
 
 

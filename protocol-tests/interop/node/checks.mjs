@@ -5,6 +5,9 @@
 //
 // The worker of a script is the script itself, run as a child with the word `work`, so that it can be killed. The two talk by
 // lines: the child says what it does (`holding ID`, `ran FUNCTION DATA`), and goes on with a held job when it is told `go`.
+//
+// A check that minds the order of jobs or what is waiting uses a function of its own: the last request of a worker that was killed
+// a moment ago may still take a job, which then goes to the end of the queue.
 
 import { spawn } from 'node:child_process';
 import net from 'node:net';

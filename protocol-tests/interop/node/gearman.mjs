@@ -183,10 +183,10 @@ const checks = [
   async function priorities() {
     const foreground = [];
     for (const priority of ['low', 'normal', 'high']) {
-      await client.submit('record', `${priority}-bg`, { priority, background: true });
-      foreground.push(await client.submit('record', `${priority}-fg`, { priority }));
+      await client.submit('order-record', `${priority}-bg`, { priority, background: true });
+      foreground.push(await client.submit('order-record', `${priority}-fg`, { priority }));
     }
-    await withWorker([`${PREFIX}record`], async (worker) => {
+    await withWorker([`${PREFIX}order-record`], async (worker) => {
       const order = [];
       while (order.length < 6) order.push((await worker.waitFor('ran')).split(' ')[1]);
       same(order, ['high-bg', 'high-fg', 'normal-bg', 'normal-fg', 'low-bg', 'low-fg'], 'the order');
@@ -238,22 +238,22 @@ const checks = [
   async function unique() {
     // One connection's events name only the handle, so the second submitter is another one.
     const other = await Client.connected();
-    const first = await client.submit('record', 'first', { unique_id: 'the-one' });
-    const second = await other.submit('record', 'second', { unique_id: 'the-one' });
+    const first = await client.submit('unique-record', 'first', { unique_id: 'the-one' });
+    const second = await other.submit('unique-record', 'second', { unique_id: 'the-one' });
     same(second.handle, first.handle, 'the second handle');
-    await withWorker([`${PREFIX}record`, `${PREFIX}echo`], async (worker) => {
+    await withWorker([`${PREFIX}unique-record`, `${PREFIX}echo`], async (worker) => {
       same(await client.events(first), complete('first'), 'the events of the first');
       same(await other.events(second), complete('first'), 'the events of the second');
       await client.events(await client.submit('echo'));
-      same(worker.lines.filter((line) => line.startsWith('ran')), [`ran ${PREFIX}record first`], 'what ran');
+      same(worker.lines.filter((line) => line.startsWith('ran')), [`ran ${PREFIX}unique-record first`], 'what ran');
     });
     other.close();
   },
 
   async function status() {
-    const job = await client.submit('hold', 'x', { background: true });
+    const job = await client.submit('status-hold', 'x', { background: true });
     same(await client.status(job), ['1', '0', '0', '0'], 'the status of a waiting job');
-    await withWorker([`${PREFIX}hold`], async (worker) => {
+    await withWorker([`${PREFIX}status-hold`], async (worker) => {
       await worker.waitFor('holding');
       await eventually(async () => is(await client.status(job), '1,1,3,1'), 'the status of a running job');
       worker.go();
@@ -262,9 +262,9 @@ const checks = [
   },
 
   async function status_by_unique() {
-    await client.submit('hold', 'x', { background: true, unique_id: 'asked-for' });
+    await client.submit('asked-hold', 'x', { background: true, unique_id: 'asked-for' });
     same(await client.statusByUnique('asked-for'), ['1', '0', '0', '0'], 'the status of a waiting job');
-    await withWorker([`${PREFIX}hold`], async (worker) => {
+    await withWorker([`${PREFIX}asked-hold`], async (worker) => {
       same(await worker.waitFor('holding'), 'asked-for', 'the unique id at the worker');
       await eventually(async () => is(await client.statusByUnique('asked-for'), '1,1,3,1'), 'the status of a running job');
       worker.go();
@@ -282,9 +282,9 @@ const checks = [
   },
 
   async function worker_dies() {
-    const job = await client.submit('hold', 'survivor', { unique_id: 'a-unique-id' });
+    const job = await client.submit('dying-hold', 'survivor', { unique_id: 'a-unique-id' });
     for (const lucky of [false, true]) {
-      await withWorker([`${PREFIX}hold`], async (worker) => {
+      await withWorker([`${PREFIX}dying-hold`], async (worker) => {
         same(await worker.waitFor('holding'), 'a-unique-id', 'the unique id at the worker');
         if (!lucky) return;
         worker.go();

@@ -129,10 +129,10 @@ const checks = [
   async function priorities() {
     const foreground = [];
     for (const priority of ['LOW', 'NORMAL', 'HIGH']) {
-      await submit('record', `${priority}-bg`, { priority, background: true });
-      foreground.push(await submit('record', `${priority}-fg`, { priority }));
+      await submit('order-record', `${priority}-bg`, { priority, background: true });
+      foreground.push(await submit('order-record', `${priority}-fg`, { priority }));
     }
-    await withWorker([`${PREFIX}record`], async (worker) => {
+    await withWorker([`${PREFIX}order-record`], async (worker) => {
       const order = [];
       while (order.length < 6) order.push((await worker.waitFor('ran')).split(' ')[1]);
       same(order, ['HIGH-bg', 'HIGH-fg', 'NORMAL-bg', 'NORMAL-fg', 'LOW-bg', 'LOW-fg'], 'the order');
@@ -189,22 +189,22 @@ const checks = [
   async function unique() {
     // A client keeps one job for each handle, so the second submitter is another client.
     const other = connect();
-    const first = await submit('record', 'first', { unique: 'the-one' });
-    const second = await submit('record', 'second', { unique: 'the-one' }, other);
+    const first = await submit('unique-record', 'first', { unique: 'the-one' });
+    const second = await submit('unique-record', 'second', { unique: 'the-one' }, other);
     same(second.handle, first.handle, 'the second handle');
-    await withWorker([`${PREFIX}record`, `${PREFIX}echo`], async (worker) => {
+    await withWorker([`${PREFIX}unique-record`, `${PREFIX}echo`], async (worker) => {
       same(await events(first), complete('first'), 'the events of the first');
       same(await events(second), complete('first'), 'the events of the second');
       await events(await submit('echo', 'x'));
-      same(worker.lines.filter((line) => line.startsWith('ran')), [`ran ${PREFIX}record first`], 'what ran');
+      same(worker.lines.filter((line) => line.startsWith('ran')), [`ran ${PREFIX}unique-record first`], 'what ran');
     });
     other.close();
   },
 
   async function status() {
-    const job = await submit('hold', 'x', { background: true });
+    const job = await submit('status-hold', 'x', { background: true });
     same(await status_of(job), [true, false, '0', '0'], 'the status of a waiting job');
-    await withWorker([`${PREFIX}hold`], async (worker) => {
+    await withWorker([`${PREFIX}status-hold`], async (worker) => {
       await worker.waitFor('holding');
       await eventually(() => has(job, 'true,true,3,10'), 'the status of a running job');
       worker.go();
@@ -228,9 +228,9 @@ const checks = [
   },
 
   async function worker_dies() {
-    const job = await submit('hold', 'survivor', { unique: 'a-unique-id' });
+    const job = await submit('dying-hold', 'survivor', { unique: 'a-unique-id' });
     for (const lucky of [false, true]) {
-      await withWorker([`${PREFIX}hold`], async (worker) => {
+      await withWorker([`${PREFIX}dying-hold`], async (worker) => {
         same(await worker.waitFor('holding'), 'a-unique-id', 'the unique id at the worker');
         if (!lucky) return;
         worker.go();

@@ -159,8 +159,8 @@ def priorities():
     for order, precedence in enumerate([gear.PRECEDENCE_LOW, gear.PRECEDENCE_NORMAL, gear.PRECEDENCE_HIGH]):
         for mode, is_background in (("bg", True), ("fg", False)):
             name = f"{order}{mode}".encode()
-            submitted.append(client.submit("record", name, precedence=precedence, background=is_background))
-    with worker(PREFIX + "record") as ours:
+            submitted.append(client.submit("order-record", name, precedence=precedence, background=is_background))
+    with worker(PREFIX + "order-record") as ours:
         order = [ours.wait_for("ran").split()[1] for _ in range(6)]
         # The last to run is one that can be waited for, so the worker leaves nothing half done.
         client.finish(submitted[1])
@@ -220,20 +220,20 @@ def fail():
 def unique():
     # One connection keeps one job for each handle, so the second submitter is another client.
     other = Client()
-    jobs = [one.submit("record", data, "the-one") for one, data in ((client, b"first"), (other, b"second"))]
+    jobs = [one.submit("unique-record", data, "the-one") for one, data in ((client, b"first"), (other, b"second"))]
     same(jobs[0].handle, jobs[1].handle, "the second handle")
-    with worker(PREFIX + "record", PREFIX + "echo") as ours:
+    with worker(PREFIX + "unique-record", PREFIX + "echo") as ours:
         same([result(one.finish(job)) for one, job in zip((client, other), jobs)], [b"first", b"first"], "results")
         client.finish(client.submit("echo"))
-        same([line for line in ours.lines if line.startswith("ran")], [f"ran {PREFIX}record first"], "what ran")
+        same([line for line in ours.lines if line.startswith("ran")], [f"ran {PREFIX}unique-record first"], "what ran")
     other.shutdown()
 
 
 @check
 def status():
-    job = client.submit("hold", b"x", background=True)
+    job = client.submit("status-hold", b"x", background=True)
     same(client.status(job), (True, False, b"0", b"0"), "the status of a waiting job")
-    with worker(PREFIX + "hold") as ours:
+    with worker(PREFIX + "status-hold") as ours:
         ours.wait_for("holding")
         eventually(lambda: client.status(job) == (True, True, b"3", b"10"), "the status of a running job")
         ours.go()
@@ -255,10 +255,10 @@ def payloads():
 
 @check
 def worker_dies():
-    job = client.submit("hold", b"survivor", "a-unique-id")
-    with worker(PREFIX + "hold") as first:
+    job = client.submit("dying-hold", b"survivor", "a-unique-id")
+    with worker(PREFIX + "dying-hold") as first:
         same(first.wait_for("holding"), "a-unique-id", "the unique id at the worker")
-    with worker(PREFIX + "hold") as second:
+    with worker(PREFIX + "dying-hold") as second:
         same(second.wait_for("holding"), "a-unique-id", "the unique id at the second worker")
         second.go()
         same(result(client.finish(job)), b"survivor")

@@ -131,8 +131,8 @@ def priorities():
     requests = []
     for order, priority in enumerate([gearman.PRIORITY_LOW, gearman.PRIORITY_NONE, gearman.PRIORITY_HIGH]):
         for mode, is_background in (("bg", True), ("fg", False)):
-            requests.append(submit("record", f"{order}{mode}".encode(), priority=priority, background=is_background))
-    with worker(PREFIX + "record") as ours:
+            requests.append(submit("order-record", f"{order}{mode}".encode(), priority=priority, background=is_background))
+    with worker(PREFIX + "order-record") as ours:
         order = [ours.wait_for("ran").split()[1] for _ in range(6)]
         for request in requests:
             finish(request)
@@ -195,21 +195,21 @@ def fail():
 def unique():
     # One client keeps one request for each handle, so the second submitter is another client.
     other = gearman.GearmanClient(SERVERS)
-    first = submit("record", b"first", unique="the-one")
-    second = submit("record", b"second", unique="the-one", to=other)
+    first = submit("unique-record", b"first", unique="the-one")
+    second = submit("unique-record", b"second", unique="the-one", to=other)
     same(first.job.handle, second.job.handle, "the second handle")
-    with worker(PREFIX + "record", PREFIX + "echo") as ours:
+    with worker(PREFIX + "unique-record", PREFIX + "echo") as ours:
         same([result(first), result(second, other)], [b"first", b"first"], "results")
         result(submit("echo"))
-        same([line for line in ours.lines if line.startswith("ran")], [f"ran {PREFIX}record first"], "what ran")
+        same([line for line in ours.lines if line.startswith("ran")], [f"ran {PREFIX}unique-record first"], "what ran")
     other.shutdown()
 
 
 @check
 def status():
-    request = submit("hold", b"x", background=True)
+    request = submit("status-hold", b"x", background=True)
     same(status_of(request), (True, False, 0, 0), "the status of a waiting job")
-    with worker(PREFIX + "hold") as ours:
+    with worker(PREFIX + "status-hold") as ours:
         ours.wait_for("holding")
         eventually(lambda: status_of(request) == (True, True, 3, 10), "the status of a running job")
         ours.go()
@@ -239,10 +239,10 @@ def many_jobs_at_once():
 
 @check
 def worker_dies():
-    request = submit("hold", b"survivor", unique="a-unique-id")
-    with worker(PREFIX + "hold") as first:
+    request = submit("dying-hold", b"survivor", unique="a-unique-id")
+    with worker(PREFIX + "dying-hold") as first:
         same(first.wait_for("holding"), "a-unique-id", "the unique id at the worker")
-    with worker(PREFIX + "hold") as second:
+    with worker(PREFIX + "dying-hold") as second:
         same(second.wait_for("holding"), "a-unique-id", "the unique id at the second worker")
         second.go()
         same(result(request), b"survivor")

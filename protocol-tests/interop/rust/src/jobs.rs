@@ -69,11 +69,11 @@ async fn priorities() -> Outcome {
     let mut watched = Vec::new();
     for priority in [Priority::Low, Priority::Normal, Priority::High] {
         let options = SubmitOptions::background().with_priority(priority);
-        submit(&client, "record", None, &format!("{priority:?}-bg"), options).await?;
+        submit(&client, "order-record", None, &format!("{priority:?}-bg"), options).await?;
         let options = SubmitOptions::foreground().with_priority(priority);
-        watched.push(submit(&client, "record", None, &format!("{priority:?}-fg"), options).await?);
+        watched.push(submit(&client, "order-record", None, &format!("{priority:?}-fg"), options).await?);
     }
-    let mut worker = Worker::start(&["record"])?;
+    let mut worker = Worker::start(&["order-record"])?;
     for expected in ["High-bg", "High-fg", "Normal-bg", "Normal-fg", "Low-bg", "Low-fg"] {
         same("the next in order", &worker.wait_for("ran ").await?.as_str(), &expected)?;
     }
@@ -138,25 +138,27 @@ async fn unique() -> Outcome {
     let (client, other) = (client().await?, client().await?);
     let mut jobs = Vec::new();
     for (submitter, data) in [(&client, "first"), (&client, "second"), (&other, "third")] {
-        jobs.push(submit(submitter, "record", Some("the-one"), data, SubmitOptions::foreground()).await?);
+        jobs.push(
+            submit(submitter, "unique-record", Some("the-one"), data, SubmitOptions::foreground()).await?,
+        );
     }
     same("the handles", &jobs[1].handle, &jobs[0].handle)?;
     same("the handles", &jobs[2].handle.as_str(), &jobs[0].handle.as_str())?;
-    let mut worker = Worker::start(&["record"])?;
+    let mut worker = Worker::start(&["unique-record"])?;
     for job in jobs {
         same("the events", &all_events(job).await, &texts(&["complete first"]))?;
     }
-    client.submit_fg(&function("record"), "last").await?;
+    client.submit_fg(&function("unique-record"), "last").await?;
     same("what ran first", &worker.wait_for("ran ").await?.as_str(), &"first")?;
     same("what ran next", &worker.wait_for("ran ").await?.as_str(), &"last")
 }
 
 async fn status() -> Outcome {
     let client = client().await?;
-    let handle = client.submit_bg(&function("hold"), "x").await?;
+    let handle = client.submit_bg(&function("status-hold"), "x").await?;
     let ask = async || client.get_status(&handle).await.map(numbers);
     same("the status of a waiting job", &ask().await?, &(true, false, 0, 0, None))?;
-    let mut worker = Worker::start(&["hold"])?;
+    let mut worker = Worker::start(&["status-hold"])?;
     worker.wait_for("holding").await?;
     eventually(async || Ok(ask().await? == (true, true, 3, 10, None))).await?;
     worker.go().await?;
@@ -165,10 +167,10 @@ async fn status() -> Outcome {
 
 async fn status_by_unique() -> Outcome {
     let client = client().await?;
-    let job = submit(&client, "hold", Some("asked-for"), "x", SubmitOptions::foreground()).await?;
+    let job = submit(&client, "asked-hold", Some("asked-for"), "x", SubmitOptions::foreground()).await?;
     let ask = async |handle: &JobHandle| client.get_status_unique(handle).await.map(numbers);
     same("the status of a waiting job", &ask(&job.handle).await?, &(true, false, 0, 0, Some(1)))?;
-    let mut worker = Worker::start(&["hold"])?;
+    let mut worker = Worker::start(&["asked-hold"])?;
     same("the unique id at the worker", &worker.wait_for("holding").await?.as_str(), &"asked-for")?;
     eventually(async || Ok(ask(&job.handle).await? == (true, true, 3, 10, Some(1)))).await?;
     worker.go().await?;
@@ -190,9 +192,9 @@ async fn payloads() -> Outcome {
 
 async fn epoch() -> Outcome {
     let client = client().await?;
-    let future = client.submit_epoch(&function("record"), None, 4_102_444_800, "future").await?;
-    client.submit_epoch(&function("record"), None, 1_000_000_000, "past").await?;
-    let mut worker = Worker::start(&["record"])?;
+    let future = client.submit_epoch(&function("epoch-record"), None, 4_102_444_800, "future").await?;
+    client.submit_epoch(&function("epoch-record"), None, 1_000_000_000, "past").await?;
+    let mut worker = Worker::start(&["epoch-record"])?;
     same("what ran", &worker.wait_for("ran ").await?.as_str(), &"past")?;
     let status = client.get_status(&future).await?;
     same("the status of the future job", &numbers(status), &(true, false, 0, 0, None))
@@ -209,11 +211,12 @@ async fn reducer() -> Outcome {
 
 async fn worker_dies() -> Outcome {
     let client = client().await?;
-    let job = submit(&client, "hold", Some("a-unique-id"), "survivor", SubmitOptions::foreground()).await?;
-    let mut first = Worker::start(&["hold"])?;
+    let job =
+        submit(&client, "dying-hold", Some("a-unique-id"), "survivor", SubmitOptions::foreground()).await?;
+    let mut first = Worker::start(&["dying-hold"])?;
     same("the unique id at the worker", &first.wait_for("holding").await?.as_str(), &"a-unique-id")?;
     first.kill().await?;
-    let mut second = Worker::start(&["hold"])?;
+    let mut second = Worker::start(&["dying-hold"])?;
     same("the unique id at the second worker", &second.wait_for("holding").await?.as_str(), &"a-unique-id")?;
     second.go().await?;
     same("the events", &all_events(job).await, &texts(&["status 3/10", "status 3/10", "complete survivor"]))

@@ -57,7 +57,8 @@ pub(crate) fn address() -> String {
     format!("{}:{}", variable("GEARMAN_HOST"), variable("GEARMAN_PORT"))
 }
 
-/// A function name of this run alone.
+/// A function name of this run alone. A check that minds the order of jobs or what is waiting uses a kind of its own: the
+/// last request of a worker that was killed a moment ago may still take a job, which then goes to the end of the queue.
 pub(crate) fn function(kind: &str) -> String {
     format!("rust-{}-{kind}", std::process::id())
 }

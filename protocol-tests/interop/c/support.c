@@ -154,12 +154,16 @@ void succeeded(gearman_client_st *client, gearman_return_t rc)
   }
 }
 
-double now(void)
+static double seconds_of(clockid_t clock)
 {
   struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(clock, &time);
   return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
+
+double now(void) { return seconds_of(CLOCK_MONOTONIC); }
+
+double wall_clock(void) { return seconds_of(CLOCK_REALTIME); }
 
 void pause_briefly(void) { nanosleep(&(struct timespec){0, 5 * 1000 * 1000}, NULL); }
 

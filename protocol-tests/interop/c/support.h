@@ -61,6 +61,7 @@ char *text(const char *format, ...);
 void same(const char *expected, const char *actual, const char *what);
 void succeeded(gearman_client_st *client, gearman_return_t rc);
 double now(void);
+double wall_clock(void); /* finer than time(), which may be some milliseconds late */
 void pause_briefly(void);
 _Noreturn void give_up(const char *format, ...);
 

@@ -119,14 +119,22 @@ check_status_by_unique() { left_out 'no tool asks for the status of one job'; }
 
 check_payloads() {
     gearman "${server[@]}" -w -f store -- sh -c 'cat > stored; cat stored' &
-    # 20 MiB with every byte value, in numbered blocks: a lost or doubled piece shows.
+    # Every byte value, in numbered blocks: a lost or doubled piece shows.
     perl -e '$b = join "", map { chr } 0..255; print pack("N", $_), $b for 0 .. (20 << 20) / 256' > all
-    for size in 0 1 65535 65536 65537 $((1024 * 1024 - 1)) $((1024 * 1024)) $((1024 * 1024 + 1)) \
-        $((20 * 1024 * 1024)); do
+    for size in 0 1 65535 65536 65537 $((1024 * 1024 - 1)) $((1024 * 1024)) $((1024 * 1024 + 1)); do
         head -c $size all > payload
         gearman "${server[@]}" -f store < payload > result
         cmp payload result || fail "$size bytes"
     done
+
+    "$native_worker" contents &
+    head -c $((20 * 1024 * 1024)) all > payload
+    gearman "${server[@]}" -f contents "$PWD/payload" > result
+    cmp payload result || fail "a result of 20 MiB"
+}
+
+check_20_mib_of_input() {
+    left_out 'gearman reads 1 KiB at a time and copies all that it has each time, which takes minutes'
 }
 
 check_worker_dies() {
@@ -233,6 +241,6 @@ check_admin_cancel_job() {
 }
 
 run_checks foreground no_input one_job_a_line background priorities progress data data_from_a_command warning \
-    exception exception_without_option fail unique status status_by_unique payloads worker_dies reconnect \
-    job_count_and_pid_file client_timeout admin_status admin_workers admin_show_jobs admin_server \
-    admin_functions admin_cancel_job
+    exception exception_without_option fail unique status status_by_unique payloads 20_mib_of_input \
+    worker_dies reconnect job_count_and_pid_file client_timeout admin_status admin_workers admin_show_jobs \
+    admin_server admin_functions admin_cancel_job

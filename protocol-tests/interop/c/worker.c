@@ -47,6 +47,26 @@ static void *reverse(gearman_job_st *job, void *context, size_t *size, gearman_r
   return result;
 }
 
+/* Returns the contents of the file named by the payload. */
+static gearman_return_t contents(gearman_job_st *job, void *context)
+{
+  (void)context;
+  char *path = text_of(job);
+  FILE *file = fopen(path, "r");
+  free(path);
+  if (!file || fseek(file, 0, SEEK_END) != 0) {
+    return GEARMAN_FAIL;
+  }
+  size_t size = (size_t)ftell(file);
+  rewind(file);
+  char *bytes = malloc(size);
+  bool all = fread(bytes, 1, size, file) == size;
+  fclose(file);
+  gearman_return_t rc = all ? gearman_job_send_complete(job, bytes, size) : GEARMAN_FAIL;
+  free(bytes);
+  return rc;
+}
+
 /* Appends the payload's second line to the file named by its first. */
 static gearman_return_t note(gearman_job_st *job, void *context)
 {
@@ -152,8 +172,9 @@ static const struct {
   const char *name;
   gearman_function_fn *function;
 } functions[] = {
-    {"echo", echo},       {"nothing", nothing}, {"note", note},           {"hold", hold}, {"progress", progress},
-    {"data", data},       {"warning", warning}, {"exception", exception}, {"fail", fail}, {"timed", timed},
+    {"echo", echo},         {"nothing", nothing}, {"contents", contents}, {"note", note},
+    {"hold", hold},         {"timed", timed},     {"progress", progress}, {"data", data},
+    {"warning", warning},   {"exception", exception}, {"fail", fail},
 };
 
 static bool define(gearman_worker_st *worker, const char *name)

@@ -5,6 +5,8 @@
 #![allow(clippy::disallowed_methods)] // deadlines of real processes are measured with the real clock
 
 mod library;
+#[path = "../load/mod.rs"]
+mod load;
 mod report;
 mod script;
 mod server;
@@ -55,4 +57,59 @@ fn gearman_for_perl_works_unchanged() {
         build: &[],
     }
     .run(&["perl", "perl/interop.pl"]);
+}
+
+#[test]
+fn gear_for_python_works_unchanged() {
+    Library { name: "gear", needs: &[&["{target}/python/bin/python", "-c", "import gear"]], build: &[] }
+        .run(&["{target}/python/bin/python", "python/with_gear.py"]);
+}
+
+#[test]
+fn pygearman_works_unchanged() {
+    Library {
+        name: "pygearman",
+        needs: &[&["{target}/python/bin/python", "-c", "import gearman"]],
+        build: &[],
+    }
+    .run(&["{target}/python/bin/python", "python/with_pygearman.py"]);
+}
+
+#[test]
+fn npm_gearman_works_unchanged() {
+    Library {
+        name: "npm-gearman",
+        needs: &[&["node", "-e", "require('./node/node_modules/gearman')"]],
+        build: &[],
+    }
+    .run(&["node", "node/gearman.mjs"]);
+}
+
+#[test]
+fn gearmanode_works_unchanged() {
+    Library {
+        name: "gearmanode",
+        needs: &[&["node", "-e", "require('./node/node_modules/gearmanode')"]],
+        build: &[],
+    }
+    .run(&["node", "node/gearmanode.mjs"]);
+}
+
+#[test]
+fn the_crate_gearman_works_unchanged() {
+    Library {
+        name: "rust",
+        needs: &[],
+        build: &[&[
+            "cargo",
+            "build",
+            "--locked",
+            "--quiet",
+            "--manifest-path",
+            "rust/Cargo.toml",
+            "--target-dir",
+            "{target}/rust",
+        ]],
+    }
+    .run(&["{target}/rust/debug/interop-rust"]);
 }

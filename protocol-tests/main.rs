@@ -1,5 +1,6 @@
 //! The tests that see the server from outside, and the simulation of its inside.
 #![allow(missing_docs, unreachable_pub, reason = "nothing here is used from outside")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
 mod command_line;

@@ -778,8 +778,13 @@ fn refuses_to_start(flags: &[&str]) -> String {
     let fixed = ["--listen", "127.0.0.1", "--port", "0", "--log-file=stderr"];
     let folder = tempfile::tempdir().expect("a folder for the pid file");
     let pid_file = format!("--pid-file={}", folder.path().join("pid").display());
-    let mut child =
-        command.args(fixed).arg(pid_file).args(flags).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut child = command
+        .args(fixed)
+        .arg(pid_file)
+        .args(flags)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
     let deadline = now() + PATIENCE;
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child of ours") {

@@ -254,7 +254,7 @@ fn streams_that_cannot_be_written_do_no_harm() {
 #[test]
 fn syslog_that_is_not_there_does_no_harm() {
     let folder = Folder::new();
-    let server = folder.start(&["--syslog", "--coredump", "--verbose=DEBUG"][..2].as_ref());
+    let server = folder.start(&["--syslog", "--coredump"]);
     let mut stream = server.connect();
     stream.write_all(b"version\n").unwrap();
 }

@@ -28,7 +28,8 @@ impl Library {
     fn try_run(&self, script: &[&str]) -> Result<(), String> {
         std::fs::create_dir_all(built()).map_err(|error| format!("{}: {error}", built().display()))?;
         for need in self.needs {
-            self.must_succeed(need).map_err(|error| format!("not installed, run protocol-tests/setup ({error})"))?;
+            self.must_succeed(need)
+                .map_err(|error| format!("not installed, run protocol-tests/setup ({error})"))?;
         }
         for step in self.build {
             self.must_succeed(step)?;

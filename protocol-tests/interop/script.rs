@@ -94,7 +94,9 @@ fn listen_for_control(server: &Arc<Mutex<Server>>) -> std::io::Result<u16> {
 fn serve_control(mut stream: TcpStream, server: &Mutex<Server>) -> std::io::Result<()> {
     for line in BufReader::new(stream.try_clone()?).lines() {
         let answer = match line?.trim() {
-            "restart" => lock(server).restart().map_or_else(|error| format!("error {error}"), |()| "ok".into()),
+            "restart" => {
+                lock(server).restart().map_or_else(|error| format!("error {error}"), |()| "ok".into())
+            }
             other => format!("error unknown command {other:?}"),
         };
         stream.write_all(format!("{answer}\n").as_bytes())?;

@@ -48,7 +48,8 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on a free port and waits until it accepts.
     pub(crate) fn start(target: Target) -> Result<Self, String> {
-        let directory = tempfile::tempdir().map_err(|error| format!("no directory for the server: {error}"))?;
+        let directory =
+            tempfile::tempdir().map_err(|error| format!("no directory for the server: {error}"))?;
         let port = free_port();
         let child = spawn(&target, port, directory.path())?;
         let mut server = Self { target, port, child, directory };
@@ -116,7 +117,8 @@ fn spawn(target: &Target, port: u16, directory: &Path) -> Result<Child, String> 
             command
         }
     };
-    let log = File::options().create(true).append(true).open(log_file(directory)).map_err(|e| e.to_string())?;
+    let log =
+        File::options().create(true).append(true).open(log_file(directory)).map_err(|e| e.to_string())?;
     let errors = log.try_clone().map_err(|e| e.to_string())?;
     command
         .stdin(Stdio::null())

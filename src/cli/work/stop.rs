@@ -69,7 +69,9 @@ impl Stop {
     }
 
     fn stop_now(&self) -> ! {
-        for group in &self.state().running {
+        // Held until the end: a job whose command is killed here must not be reported as failed.
+        let state = self.state();
+        for group in &state.running {
             // It may have ended this moment.
             let _ = killpg(*group, Signal::SIGTERM);
         }

@@ -86,6 +86,16 @@ pub enum Admin {
     Unknown(Bytes),
 }
 
+/// All lists.
+pub const LISTINGS: [Listing; 6] = [
+    Listing::Status,
+    Listing::PriorityStatus,
+    Listing::Workers,
+    Listing::Jobs,
+    Listing::UniqueJobs,
+    Listing::Schedules,
+];
+
 impl Submit {
     pub fn kind(&self) -> Kind {
         match self.form {

@@ -6,6 +6,7 @@
 //! `GEARHOUSE_SIM_SEEDS` sets how many worlds there are. README.md lists what each rule has caught.
 
 mod ask;
+mod compare;
 mod cron;
 mod finish;
 mod item;
@@ -13,9 +14,11 @@ mod ledger;
 mod model;
 mod peer;
 mod seen;
+mod serve;
 mod swarm;
 mod trace;
 mod wire;
+mod words;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +27,7 @@ use self::trace::{Mode, Trace};
 use self::world::World;
 
 /// Worlds of a plain run, and how long each of them goes on.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1000;
 const STEPS: usize = 2000;
 
 /// One world in so many is run twice more, with tables hashed in two ways.

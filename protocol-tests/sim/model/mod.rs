@@ -8,18 +8,19 @@
 mod abilities;
 mod admin;
 mod answers;
+mod state;
 mod submits;
 mod waking;
 mod works;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 use gearhouse::engine::{Drain, Settings};
-use gearhouse::types::{ConnId, Priority, Timestamp};
+use gearhouse::types::{ConnId, Timestamp};
 
-use super::ask::{Ask, Submit};
+use self::state::{Ability, Function, Job, Peer, Schedule, Sleep, State};
+use super::ask::Ask;
 use super::seen::Seen;
 use gearhouse::protocol::Kind;
 
@@ -41,76 +42,6 @@ pub struct Model {
     may_wake: u64,
     /// Whom it must wake.
     must_wake: Option<ConnId>,
-}
-
-struct Peer {
-    conn: ConnId,
-    address: String,
-    is_loopback: bool,
-    client_id: String,
-    abilities: Vec<Ability>,
-    exceptions: bool,
-    sleep: Sleep,
-    /// Numbers of jobs it held, newest last.
-    ended: Vec<u64>,
-}
-
-struct Ability {
-    function: Bytes,
-    timeout: Option<Duration>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Sleep {
-    Awake,
-    Asleep,
-    /// It was sent a NOOP and has not answered. `unregistered`: it gave up a function since, perhaps the one that it
-    /// was woken for.
-    Woken {
-        at: Timestamp,
-        given_up: bool,
-        unregistered: bool,
-    },
-}
-
-pub struct Job {
-    /// Unknown for a moment if a schedule made it.
-    pub number: Option<u64>,
-    pub function: Bytes,
-    unique: Bytes,
-    reducer: Bytes,
-    payload: Bytes,
-    body_len: usize,
-    priority: Priority,
-    kept: bool,
-    losses: u32,
-    place: u64,
-    state: State,
-    numbers: (u32, u32),
-    waiting: Vec<ConnId>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    Ready,
-    Delayed(Timestamp),
-    Running { by: ConnId, deadline: Option<Timestamp> },
-}
-
-pub struct Schedule {
-    pub number: u64,
-    submit: Submit,
-    fields: [&'static str; 5],
-    next: Timestamp,
-}
-
-pub struct Function {
-    pub name: Bytes,
-    limits: [Option<u32>; 3],
-    pinned: bool,
-    /// When it was served last, as a count; 0 for never.
-    turn: u64,
-    unused_since: Option<Timestamp>,
 }
 
 impl Model {
@@ -356,45 +287,6 @@ impl Model {
             }
         };
         Ok(&mut self.functions[index])
-    }
-}
-
-impl Peer {
-    fn can_do(&self, function: &[u8]) -> bool {
-        self.abilities.iter().any(|ability| ability.function == function)
-    }
-}
-
-impl Function {
-    fn new(name: Bytes, now: Timestamp) -> Self {
-        Self { name, limits: [None; 3], pinned: false, turn: 0, unused_since: Some(now) }
-    }
-}
-
-impl Job {
-    /// Whether it stays although no worker has it.
-    fn is_wanted(&self) -> bool {
-        self.kept || !self.waiting.is_empty()
-    }
-
-    pub fn is_ready(&self) -> bool {
-        self.state == State::Ready
-    }
-
-    fn is_running(&self) -> bool {
-        matches!(self.state, State::Running { .. })
-    }
-
-    fn is_running_by(&self, conn: ConnId) -> bool {
-        matches!(self.state, State::Running { by, .. } if by == conn)
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        match self.state {
-            State::Ready => None,
-            State::Delayed(until) => Some(until),
-            State::Running { deadline, .. } => deadline,
-        }
     }
 }
 

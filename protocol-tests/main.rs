@@ -7,6 +7,7 @@ mod command_line;
 mod drain;
 mod epoch;
 mod errors;
+mod fuzz_corpus;
 mod gearmand;
 mod grab;
 mod hostile;

@@ -12,6 +12,6 @@ fn main() -> ExitCode {
     match (is_called_gearmand, names_gearmand) {
         (true, _) => gearhouse::gearmand::main(all.into_iter().skip(1).collect()),
         (false, true) => gearhouse::gearmand::main(all.into_iter().skip(2).collect()),
-        (false, false) => gearhouse::cli::main(all.into_iter()),
+        (false, false) => gearhouse::cli::main(all),
     }
 }

@@ -1,5 +1,4 @@
 //! The command line as a user meets it: the real binary, its exit codes, and what it writes.
-#![allow(clippy::disallowed_methods, reason = "deadlines of tests need the time")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;

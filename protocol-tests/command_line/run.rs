@@ -5,13 +5,11 @@ use std::io::Write;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Far more than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{self, PATIENCE};
 
 /// What a command left behind.
 #[derive(Debug)]
@@ -121,11 +119,7 @@ impl Drop for Running {
 /// Asks again and again until it is so.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never came to pass: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
+    support::eventually(what, || is_so().then_some(()));
 }
 
 /// A path as an argument.

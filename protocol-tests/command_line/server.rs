@@ -4,13 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Instant;
 
 use gearhouse::client::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::run::{Ended, PATIENCE, Running, end, eventually, gearhouse};
+use super::run::{Ended, Running, end, eventually, gearhouse};
+use crate::support::{PATIENCE, now};
 
 /// A running server, killed at the end of the test at the latest.
 pub struct Server {
@@ -48,13 +48,13 @@ impl Server {
     /// The first line of the log with this in it, waited for.
     #[track_caller]
     pub fn logged(&self, what: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = now() + PATIENCE;
         let mut lines = self.log.0.lock().unwrap();
         loop {
             if let Some(line) = lines.iter().find(|line| line.contains(what)) {
                 return line.clone();
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(now());
             assert!(!left.is_zero(), "the server never logged {what:?}, but {lines:#?}");
             lines = self.log.1.wait_timeout(lines, left).unwrap().0;
         }

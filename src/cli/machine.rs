@@ -2,14 +2,6 @@
 
 use std::fs;
 
-/// The host's name as the system knows it.
-pub(super) fn host_name() -> String {
-    match nix::unistd::gethostname() {
-        Ok(name) => name.to_string_lossy().into_owned(),
-        Err(_) => "gearhouse".to_owned(),
-    }
-}
-
 /// Bytes of memory that this process may count on: the machine's, or less if a container is bounded.
 pub(super) fn memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));

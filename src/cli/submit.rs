@@ -71,7 +71,7 @@ pub(super) struct Submit {
     #[arg(long, conflicts_with = "data")]
     lines: bool,
 
-    /// Give up when all this takes longer
+    /// Give up when there is no result after so long; the job itself may go on
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
 
@@ -91,16 +91,23 @@ impl Submit {
         if self.function.is_empty() {
             return Err(Failure::usage("FUNCTION is empty"));
         }
+        if self.lines {
+            return self.each_line(&mut self.connect()?);
+        }
+        // Before connecting: whoever writes it may take longer than the server likes to wait.
+        let payload = self.payload().map_err(cannot_read)?;
+        self.one(&mut self.connect()?, &payload).map_err(Failure::from)
+    }
+
+    fn connect(&self) -> Result<Client, Failure> {
         let mut client = self.server.must_connect()?;
         if let Some(Span(time)) = self.timeout {
             client.give_up_after(time).map_err(Failure::usage)?;
         }
-        client.ask(Kind::OptionReq, &[b"exceptions"]).map_err(Failure::usage)?;
-        if self.lines {
-            return self.each_line(&mut client);
+        if self.waits() {
+            client.ask(Kind::OptionReq, &[b"exceptions"]).map_err(Failure::usage)?;
         }
-        let payload = self.payload().map_err(cannot_read)?;
-        self.one(&mut client, &payload).map_err(Failure::from)
+        Ok(client)
     }
 
     /// Goes on after a job that failed, and fails at the end.

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use super::server::{Folder, Server, wait_for};
+use super::server::{Folder, Process, Server, connect, free_port, wait_for};
 
 const CAN_DO: u32 = 1;
 const PRE_SLEEP: u32 = 4;
@@ -196,26 +197,19 @@ fn the_text_protocol_tells_version_level_and_process() {
 fn submits_leave_a_line_for_accounting_from_notice_on() {
     for (level, logged) in [("WARNING", 0), ("NOTICE", 2), ("DEBUG", 2)] {
         let folder = Folder::new();
-        let server = folder.start(&[]); // at INFO, to learn the port from
-        let port = server.address.port().to_string();
-        drop(server);
-        std::fs::remove_file(folder.path("log")).unwrap();
-        let args = ["-L", "127.0.0.1", "-p", &port, "-l", "log", "-P", "pid", "--verbose", level];
-        let mut child = folder.command(&args).spawn().unwrap();
-        let stream = wait_for("the server", || TcpStream::connect(("127.0.0.1", port.parse().unwrap())).ok());
-        let mut client = Peer(stream);
-        client.send(SUBMIT_JOB_BG, &["reverse", "id,1", "data"]);
-        assert_eq!(client.receive().0, JOB_CREATED);
-        client.send(SUBMIT_JOB_BG, &["two\nlines", "", "data"]);
-        assert_eq!(client.receive().0, JOB_CREATED);
-        super::server::send_signal(child.id(), Signal::SIGTERM);
-        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let (mut process, mut client) = start_at(&folder, level, "log", Stdio::null());
+        for function in ["reverse", "two\nlines"] {
+            client.send(SUBMIT_JOB_BG, &[function, "id,1", "data"]);
+            assert_eq!(client.receive().0, JOB_CREATED);
+        }
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.wait().code(), Some(0));
         let log = folder.read("log");
         let lines: Vec<_> = log.lines().filter(|line| line.contains("accepted,")).collect();
         assert_eq!(lines.len(), logged, "{level}:\n{log}");
         if let [first, second] = lines[..] {
             assert!(first.starts_with(" NOTICE ") && first.contains(" accepted,reverse,id,1,0"), "{first}");
-            assert!(second.contains(r" accepted,two\x0alines,,0"), "{second}");
+            assert!(second.contains(r" accepted,two\x0alines,id,1,0"), "{second}");
         }
     }
 }
@@ -223,13 +217,9 @@ fn submits_leave_a_line_for_accounting_from_notice_on() {
 #[test]
 fn a_log_nobody_reads_does_not_stop_the_server() {
     let folder = Folder::new();
-    let (unread, writer) = std::io::pipe().unwrap();
-    let port = super::server::free_port().to_string();
-    let args = ["-L", "127.0.0.1", "-p", &port, "-l", "stderr", "-P", "pid", "--verbose=NOTICE"];
-    let mut child = folder.command(&args).stderr(writer).spawn().unwrap();
-    let stream = wait_for("the server", || TcpStream::connect(("127.0.0.1", port.parse().unwrap())).ok());
-    let mut client = Peer(stream);
-    // Each leaves a line of some 100 bytes; a pipe holds 64 KiB, the queue of lines 8192 more.
+    let (_unread, writer) = std::io::pipe().unwrap();
+    let (mut process, mut client) = start_at(&folder, "NOTICE", "stderr", writer.into());
+    // Each leaves a line of some 80 bytes; a pipe holds 64 KiB, and lines are queued up to a number below this one.
     for _ in 0..100 {
         for _ in 0..200 {
             client.send(SUBMIT_JOB_BG, &["f", "", "data"]);
@@ -238,9 +228,18 @@ fn a_log_nobody_reads_does_not_stop_the_server() {
             assert_eq!(client.receive().0, JOB_CREATED);
         }
     }
-    super::server::send_signal(child.id(), Signal::SIGTERM);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    drop(unread);
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+/// A server that does not log where it listens, and a client of it.
+fn start_at(folder: &Folder, level: &str, log: &str, stderr: Stdio) -> (Process, Peer) {
+    let port = free_port();
+    let name = port.to_string();
+    let args = ["-L", "127.0.0.1", "-p", &name, "-l", log, "-P", "pid", "--verbose", level];
+    let process = Process::start(folder.command(&args).stderr(stderr));
+    let stream = wait_for("the server", || connect(([127, 0, 0, 1], port).into()).ok());
+    (process, Peer(stream))
 }
 
 #[test]

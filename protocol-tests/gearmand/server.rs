@@ -1,7 +1,7 @@
 //! A server under test: started by the name `gearmand` in a folder of its own, and ended with the test.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -58,13 +58,11 @@ impl Folder {
 
     /// Starts a server by a command that logs to `log` at INFO, and waits until it listens.
     pub(super) fn start_by(&self, mut command: Command) -> Server<'_> {
-        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut server = Server { folder: self, child, address: ([0, 0, 0, 0], 0).into() };
+        let process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+        let mut server = Server { folder: self, process, address: ([0, 0, 0, 0], 0).into() };
         wait_for("the server to listen", || {
-            if let Some(status) = server.child.try_wait().unwrap() {
-                let mut said = String::new();
-                server.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-                panic!("it ended with {status}: {said}{}", self.read("log"));
+            if !server.is_running() {
+                panic!("it ended: {}{}", server.process.stderr(), self.read("log"));
             }
             server.address = listening(&self.read("log"))?;
             Some(())
@@ -80,16 +78,60 @@ pub(super) fn listening(log: &str) -> Option<SocketAddr> {
     address.trim().parse().ok()
 }
 
-/// A server that runs; killed when dropped.
+/// Connects, with a limit on how long to wait for what is to come.
+pub(super) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// A process that runs; killed when dropped.
+pub(super) struct Process(Child);
+
+impl Process {
+    pub(super) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        send_signal(self.0.id(), signal);
+    }
+
+    /// Waits for the end and returns how it ended.
+    pub(super) fn wait(&mut self) -> ExitStatus {
+        wait_for("the process to end", || self.0.try_wait().unwrap())
+    }
+
+    /// What it said on its standard error, a pipe, until its end.
+    pub(super) fn stderr(&mut self) -> String {
+        let mut said = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server whose address is known.
 pub(super) struct Server<'a> {
     folder: &'a Folder,
-    child: Child,
+    process: Process,
     pub(super) address: SocketAddr,
 }
 
 impl Server<'_> {
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     pub(super) fn log(&self) -> String {
@@ -97,29 +139,19 @@ impl Server<'_> {
     }
 
     pub(super) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        connect(self.address).unwrap()
     }
 
     pub(super) fn signal(&self, signal: Signal) {
-        send_signal(self.child.id(), signal);
+        self.process.signal(signal);
     }
 
-    /// Waits for the end and returns how it ended.
     pub(super) fn wait(&mut self) -> ExitStatus {
-        wait_for("the server to end", || self.child.try_wait().unwrap())
+        self.process.wait()
     }
 
     pub(super) fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for Server<'_> {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.0.try_wait().unwrap().is_none()
     }
 }
 

@@ -1,13 +1,12 @@
 //! How a server starts: addresses, log, environment, streams, and what it refuses.
 
 use std::fs::File;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use super::server::{Folder, finish, free_port, stderr, stdout, wait_for};
+use super::server::{Folder, Process, finish, free_port, listening, stderr, stdout, wait_for};
 
 #[test]
 fn it_starts_with_an_empty_environment_under_both_names() {
@@ -133,16 +132,13 @@ fn a_restart_waits_for_the_old_server_to_let_go_of_the_address() {
     let mut old = folder.start(&[]);
     let port = old.address.port().to_string();
     let other = Folder::new();
-    let mut new = other
-        .command(&["-L", "127.0.0.1", "-p", &port, "-l", "log", "-P", "pid", "--verbose=INFO"])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let args = ["-L", "127.0.0.1", "-p", &port, "-l", "log", "-P", "pid", "--verbose=INFO"];
+    let mut new = Process::start(&mut other.command(&args));
     old.signal(Signal::SIGTERM);
     assert_eq!(old.wait().code(), Some(0));
-    wait_for("the new server", || super::server::listening(&other.read("log")));
-    super::server::send_signal(new.id(), Signal::SIGTERM);
-    assert_eq!(new.wait().unwrap().code(), Some(0));
+    wait_for("the new server", || listening(&other.read("log")));
+    new.signal(Signal::SIGTERM);
+    assert_eq!(new.wait().code(), Some(0));
 }
 
 #[test]
@@ -158,23 +154,20 @@ fn a_flag_that_changes_nothing_is_told_once_in_the_log_at_any_level() {
     let log = folder.path("quiet").display().to_string();
     let args =
         ["-L", "127.0.0.1", "-p", "0", "-l", &log, "-P", "pid2", "--verbose=FATAL", "--hashtable-buckets=3"];
-    let mut child = folder.command(&args).spawn().unwrap();
+    let _process = Process::start(&mut folder.command(&args));
     wait_for("the note", || folder.read("quiet").contains("--hashtable-buckets").then_some(()));
-    super::server::send_signal(child.id(), Signal::SIGTERM);
-    child.wait().unwrap();
 }
 
 #[test]
 fn a_log_file_that_cannot_be_opened_is_told_and_replaced_by_stderr() {
     let folder = Folder::new();
     let args = ["-L", "127.0.0.1", "-p", "0", "-l", "missing/log", "-P", "pid", "--verbose=INFO"];
-    let mut child = folder.command(&args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut process = Process::start(folder.command(&args).stderr(Stdio::piped()));
     wait_for("the pid file", || folder.path("pid").exists().then_some(()));
-    super::server::send_signal(child.id(), Signal::SIGTERM);
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait().code(), Some(0));
+    let said = process.stderr();
     assert!(said.contains("missing/log") && said.contains("Listening on"), "{said}");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -208,53 +201,52 @@ fn help_and_version_are_printed_on_standard_output() {
 #[test]
 fn streams_that_cannot_be_written_do_no_harm() {
     let folder = Folder::new();
-    let gone = || {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        Stdio::from(writer)
-    };
-    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+    let streams: [fn() -> Stdio; 2] = [broken_pipe, full_device];
     for flag in ["--help", "--version"] {
-        for stream in [gone(), full()] {
-            assert_eq!(folder.command(&[flag]).stdout(stream).status().unwrap().code(), Some(0), "{flag}");
+        for stream in streams {
+            let status = folder.command(&[flag]).stdout(stream()).status().unwrap();
+            assert_eq!(status.code(), Some(0), "{flag}");
         }
     }
     let args = ["-L", "127.0.0.1", "-p", "0", "-l", "stderr", "-P", "pid", "--verbose=DEBUG"];
-    let closed = || {
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", r#"exec ./gearmand "$@" <&- >&- 2>&-"#, "sh"])
-            .args(args)
-            .current_dir(folder.path(""));
-        command
-    };
-    let with = |stream: fn(&Folder) -> Stdio| {
+    let mut closed = Command::new("/bin/sh");
+    closed.args(["-c", r#"exec ./gearmand "$@" <&- >&- 2>&-"#, "sh"]).args(args).current_dir(folder.path(""));
+    let mut commands = vec![closed];
+    for stream in streams {
         let mut command = folder.command(&args);
-        command.stdout(stream(&folder)).stderr(stream(&folder));
-        command
-    };
-    let commands = [
-        closed(),
-        with(|_| Stdio::from(File::options().write(true).open("/dev/full").unwrap())),
-        with(|_| {
-            let (_, writer) = std::io::pipe().unwrap();
-            Stdio::from(writer)
-        }),
-    ];
-    for mut command in commands {
-        let mut child = command.spawn().unwrap();
+        command.stdout(stream()).stderr(stream());
+        commands.push(command);
+    }
+    for command in &mut commands {
+        let mut process = Process::start(command);
         wait_for("the pid file", || folder.read("pid").ends_with('\n').then_some(()));
-        super::server::send_signal(child.id(), Signal::SIGHUP);
-        super::server::send_signal(child.id(), Signal::SIGTERM);
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{command:?}");
+        process.signal(Signal::SIGHUP);
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.wait().code(), Some(0), "{command:?}");
         assert!(!folder.path("pid").exists());
     }
+}
+
+fn broken_pipe() -> Stdio {
+    std::io::pipe().unwrap().1.into()
+}
+
+fn full_device() -> Stdio {
+    File::options().write(true).open("/dev/full").unwrap().into()
 }
 
 #[test]
 fn syslog_that_is_not_there_does_no_harm() {
     let folder = Folder::new();
+<<<<<<< HEAD
     let server = folder.start(&["--syslog", "--coredump"]);
     let mut stream = server.connect();
     stream.write_all(b"version\n").unwrap();
+=======
+    let mut server = folder.start(&["--syslog"]);
+    server.signal(Signal::SIGHUP);
+    wait_for("the log", || server.log().contains("reopened").then_some(()));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+>>>>>>> gearmand-cli
 }

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::server::Server;
 
 /// The time a whole script has.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// How a script ended and what it wrote.
 pub(crate) struct Outcome {

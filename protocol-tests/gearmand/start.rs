@@ -238,15 +238,9 @@ fn full_device() -> Stdio {
 #[test]
 fn syslog_that_is_not_there_does_no_harm() {
     let folder = Folder::new();
-<<<<<<< HEAD
-    let server = folder.start(&["--syslog", "--coredump"]);
-    let mut stream = server.connect();
-    stream.write_all(b"version\n").unwrap();
-=======
     let mut server = folder.start(&["--syslog"]);
     server.signal(Signal::SIGHUP);
     wait_for("the log", || server.log().contains("reopened").then_some(()));
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));
->>>>>>> gearmand-cli
 }

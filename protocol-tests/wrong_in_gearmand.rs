@@ -592,7 +592,7 @@ fn w22_a_server_without_free_descriptors_rests_and_goes_on_when_there_are_some_a
     good.expect_silence(Duration::from_millis(500));
     let used = server.processor_time() - before;
     assert!(
-        used < Duration::from_millis(200),
+        used < Duration::from_millis(50),
         "a full server used {used:?} in half a second of doing nothing"
     );
     good.expect_nothing();
@@ -776,6 +776,7 @@ fn refuses_to_start(flags: &[&str]) -> String {
         }
     };
     let fixed = ["--listen", "127.0.0.1", "--port", "0", "--log-file=stderr"];
+    // Never a device: gearmand removes its pid file when it ends, whatever that is.
     let folder = tempfile::tempdir().expect("a folder for the pid file");
     let pid_file = format!("--pid-file={}", folder.path().join("pid").display());
     let mut child = command

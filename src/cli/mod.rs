@@ -1,6 +1,10 @@
 //! The command line of `gearhouse`: what can be typed, and how it ends.
 //!
 //! Each subcommand has a file of its own; [`options`] is the one list of what the server can be told.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "texts of options are written for a terminal: brackets are brackets"
+)]
 
 mod address;
 mod admin;

@@ -1,0 +1,70 @@
+//! What the queue manager alone costs: submit, grab and complete of a background job, at two depths.
+//!
+//! `cargo bench --bench engine` prints nanoseconds a job. No sockets, no locks: see docs/ARCHITECTURE.md.
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use gearhouse::engine::{Drain, Engine, Output, PeerInfo, Record, Seed, Settings};
+use gearhouse::protocol::{Flavor, Frame, Kind, Magic, Refusal, Request, Response, WriteBuf};
+use gearhouse::types::{ConnId, JobId, RecordNo, Timestamp};
+
+const JOBS: u64 = 200_000;
+
+/// Encodes answers as a server does and keeps the handle of the job assigned last.
+#[derive(Default)]
+struct Sink {
+    handle: String,
+    line: WriteBuf,
+}
+
+impl Output for Sink {
+    fn persist(&mut self, _: Record<'_>) -> Result<RecordNo, Refusal> {
+        Ok(RecordNo::NONE)
+    }
+    fn send(&mut self, _: ConnId, _: RecordNo, response: Response<'_>) {
+        if let Response::Assign { handle, .. } = &response {
+            self.handle = handle.to_string();
+        }
+        response.encode(&mut self.line);
+        self.line = WriteBuf::default();
+    }
+    fn hold(&mut self, _: ConnId, _: RecordNo, _: JobId) {}
+    fn fill(&mut self, _: ConnId, _: JobId, _: Response<'_>) {}
+    fn load(&mut self, _: JobId) {}
+    fn close(&mut self, _: ConnId, _: &'static str) {}
+    fn shutdown(&mut self, _: Drain) {}
+}
+
+fn request(kind: Kind, body: String) -> Request {
+    Request::parse(Frame { magic: Magic::Request, kind, body: Bytes::from(body) })
+}
+
+fn main() {
+    for depth in [1_000, 1_000_000] {
+        let seed = Seed { first_job: JobId(1), hash: 7 };
+        let mut engine = Engine::new(Settings::default(), seed);
+        let (client, worker, now) = (ConnId(1), ConnId(2), Timestamp::from_secs(1));
+        let mut sink = Sink::default();
+        for conn in [client, worker] {
+            engine.connect(conn, PeerInfo { address: "127.0.0.1".into(), is_loopback: true });
+        }
+        engine.apply(now, worker, request(Kind::CanDo, "f".into()), &mut sink);
+        let submit = |number: u64| request(Kind::SubmitJobBg, format!("f\0u{number}\0payload"));
+        for number in 0..depth {
+            engine.apply(now, client, submit(number), &mut sink);
+        }
+        let began = Instant::now();
+        for number in depth..depth + JOBS {
+            engine.apply(now, client, submit(number), &mut sink);
+            engine.apply(now, worker, Request::Grab(Flavor::Unique), &mut sink);
+            let done = request(Kind::WorkComplete, format!("{}\0result", sink.handle));
+            engine.apply(now, worker, done, &mut sink);
+        }
+        let a_job = began.elapsed().as_nanos() / u128::from(JOBS);
+        println!(
+            "{depth} jobs waiting: {a_job} ns for parse, submit, grab, complete of a job with a unique id"
+        );
+    }
+}

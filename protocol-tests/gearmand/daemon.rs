@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
@@ -20,31 +20,47 @@ const ARGS: [&str; 7] = [
 ];
 
 /// A daemon, ended with the test.
-struct Daemon(u32);
+struct Daemon<'a> {
+    folder: &'a Folder,
+    pid: u32,
+}
 
-impl Daemon {
-    fn start(folder: &Folder) -> Self {
-        let output = folder.run(&ARGS);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+impl<'a> Daemon<'a> {
+    fn start(folder: &'a Folder) -> Self {
+        Self::start_by(folder, &mut folder.command(&ARGS))
+    }
+
+    fn start_by(folder: &'a Folder, command: &mut Command) -> Self {
+        // Before anything can fail, so that no daemon is left behind.
+        let mut daemon = Self { folder, pid: 0 };
+        let output = finish(command);
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", stderr(&output));
         assert_eq!((stdout(&output), stderr(&output)), (String::new(), String::new()));
-        Self(folder.read("pid").trim().parse().unwrap())
+        daemon.pid = daemon.pid_in_file().unwrap();
+        daemon
+    }
+
+    fn pid_in_file(&self) -> Option<u32> {
+        self.folder.read("pid").trim().parse().ok()
     }
 
     /// Where it listens, as its log tells; the log may come a moment later than the readiness.
-    fn address(folder: &Folder) -> SocketAddr {
-        wait_for("the log", || listening(&folder.read("log")))
+    fn address(&self) -> SocketAddr {
+        wait_for("the log", || listening(&self.folder.read("log")))
     }
 
     fn has_ended(&self) -> bool {
         // A zombie has ended too: whoever inherits it may not collect it.
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         status.is_empty() || status.contains("\nState:\tZ")
     }
 }
 
-impl Drop for Daemon {
+impl Drop for Daemon<'_> {
     fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.0 as i32), Signal::SIGKILL);
+        if let Some(pid) = self.pid_in_file() {
+            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        }
     }
 }
 
@@ -53,8 +69,8 @@ fn it_is_ready_when_the_command_returns_with_0_and_detached_from_where_it_was_st
     let folder = Folder::new();
     let daemon = Daemon::start(&folder);
     // No waiting: the address is bound, the pid file written.
-    TcpStream::connect(Daemon::address(&folder)).unwrap();
-    let proc = format!("/proc/{}", daemon.0);
+    TcpStream::connect(daemon.address()).unwrap();
+    let proc = format!("/proc/{}", daemon.pid);
     assert_eq!(fs::read_link(format!("{proc}/cwd")).unwrap().to_str(), Some("/"));
     for stream in ["0", "1", "2"] {
         assert_eq!(
@@ -63,7 +79,7 @@ fn it_is_ready_when_the_command_returns_with_0_and_detached_from_where_it_was_st
             "{stream}"
         );
     }
-    let pid = Pid::from_raw(daemon.0 as i32);
+    let pid = Pid::from_raw(daemon.pid as i32);
     assert_eq!(getsid(Some(pid)).unwrap(), pid, "a session of its own");
     assert_eq!(fs::read_to_string(format!("{proc}/comm")).unwrap().trim(), "gearmand");
 }
@@ -73,9 +89,9 @@ fn relative_paths_mean_the_folder_it_was_started_in_also_after_rotation_and_at_t
     let folder = Folder::new();
     let daemon = Daemon::start(&folder);
     fs::rename(folder.path("log"), folder.path("log.1")).unwrap();
-    send_signal(daemon.0, Signal::SIGHUP);
+    send_signal(daemon.pid, Signal::SIGHUP);
     wait_for("the new log file", || folder.read("log").contains("reopened").then_some(()));
-    send_signal(daemon.0, Signal::SIGTERM);
+    send_signal(daemon.pid, Signal::SIGTERM);
     wait_for("the end", || daemon.has_ended().then_some(()));
     assert!(!folder.path("pid").exists());
     assert!(folder.read("log").contains("Shutdown complete"));
@@ -85,7 +101,7 @@ fn relative_paths_mean_the_folder_it_was_started_in_also_after_rotation_and_at_t
 fn a_failure_to_start_reaches_who_started_it() {
     let folder = Folder::new();
     let daemon = Daemon::start(&folder);
-    let port = Daemon::address(&folder).port().to_string();
+    let port = daemon.address().port().to_string();
     for (args, reason) in [
         (["-p", &port, "-P", "pid2"], port.as_str()),
         (["-p", "0", "-P", "missing/pid"], "missing/pid"),
@@ -106,10 +122,9 @@ fn it_starts_where_standard_output_is_closed_or_broken() {
     for redirect in [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"] {
         let folder = Folder::new();
         let script = format!(r#"exec ./gearmand "$@" {redirect}"#);
-        let mut command = std::process::Command::new("/bin/sh");
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", &script, "sh"]).args(ARGS).current_dir(folder.path("")).stdin(Stdio::null());
-        assert_eq!(finish(&mut command).status.code(), Some(0), "{redirect}");
-        let daemon = Daemon(folder.read("pid").trim().parse().unwrap());
+        let daemon = Daemon::start_by(&folder, &mut command);
         assert!(!daemon.has_ended(), "{redirect}");
     }
 }

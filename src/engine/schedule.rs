@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use croner::Cron;
+use chrono::{DateTime, Datelike as _, Utc};
+use croner::{Cron, YEAR_UPPER_LIMIT};
 
 use super::job::Job;
 use super::{Engine, Output, Record};
@@ -85,7 +85,7 @@ impl Engine {
         spec: Spec,
         out: &mut impl Output,
     ) -> Result<(), Refusal> {
-        let (fields, cron) = parse(&fields)?;
+        let (fields, cron) = parse(&fields, self.now)?;
         let next = next_after(&cron, self.now)
             .ok_or_else(|| Refusal::invalid(format!("The schedule '{fields}' never comes round")))?;
         let known = self.functions.find(spec.function());
@@ -155,7 +155,7 @@ impl Engine {
         let texts: Vec<Bytes> =
             fields.split(' ').map(|field| Bytes::copy_from_slice(field.as_bytes())).collect();
         let fields = texts.try_into().map_err(|_| Refusal::invalid("A schedule has five fields"))?;
-        let (fields, cron) = parse(&fields)?;
+        let (fields, cron) = parse(&fields, self.now)?;
         let next =
             next_after(&cron, self.now).ok_or_else(|| Refusal::invalid("The schedule never comes round"))?;
         let function = self.functions.find_or_create(spec.function());
@@ -181,7 +181,11 @@ impl Engine {
     }
 }
 
-fn parse(fields: &[Bytes; 5]) -> Result<(String, Cron), Refusal> {
+/// Years that are searched for the next time. A day like Monday, 29 February, comes after 40 years at most; what never
+/// comes, as 30 February, must not be looked for until the end of the calendar while everyone else waits.
+const YEARS: i32 = 100;
+
+fn parse(fields: &[Bytes; 5], now: Timestamp) -> Result<(String, Cron), Refusal> {
     let mut texts = Vec::with_capacity(5);
     for field in fields {
         let text = std::str::from_utf8(field).ok().map(str::trim);
@@ -191,9 +195,16 @@ fn parse(fields: &[Bytes; 5]) -> Result<(String, Cron), Refusal> {
     }
     let shown = texts.join(" ");
     let invalid = |why: String| Refusal::invalid(format!("The schedule '{shown}' is not valid: {why}"));
+    // croner takes a list without an entry for one that names nothing, and would try every hour of every year.
+    if texts.iter().any(|text| text.split(',').any(str::is_empty)) {
+        return Err(invalid("a list has an empty entry".to_owned()));
+    }
     let weekdays = cron_weekdays(texts[4]).map_err(invalid)?;
     texts[4] = &weekdays;
-    let cron = Cron::from_str(&texts.join(" ")).map_err(|error| invalid(error.to_string()))?;
+    let year = calendar(now).map_or(YEAR_UPPER_LIMIT, |now| now.year()).min(YEAR_UPPER_LIMIT);
+    let years = format!("{year}-{}", (year + YEARS).min(YEAR_UPPER_LIMIT));
+    let pattern = format!("0 {} {years}", texts.join(" "));
+    let cron = Cron::from_str(&pattern).map_err(|error| invalid(error.to_string()))?;
     Ok((shown, cron))
 }
 
@@ -225,9 +236,12 @@ fn cron_weekdays(field: &str) -> Result<String, String> {
 }
 
 fn next_after(cron: &Cron, now: Timestamp) -> Option<Timestamp> {
-    let now = DateTime::<Utc>::from_timestamp_micros(i64::try_from(now.as_micros()).ok()?)?;
-    let next = cron.find_next_occurrence(&now, false).ok()?;
+    let next = cron.find_next_occurrence(&calendar(now)?, false).ok()?;
     u64::try_from(next.timestamp_micros()).ok().map(Timestamp::from_micros)
+}
+
+fn calendar(now: Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(i64::try_from(now.as_micros()).ok()?)
 }
 
 #[cfg(test)]
@@ -238,9 +252,10 @@ mod tests {
     use crate::types::RecordNo;
 
     fn next(fields: [&'static str; 5], now: &str) -> Result<String, Refusal> {
-        let (_, cron) = parse(&fields.map(|field| Bytes::from_static(field.as_bytes())))?;
         let now = DateTime::parse_from_rfc3339(now).unwrap().timestamp_micros();
-        let next = next_after(&cron, Timestamp::from_micros(now as u64)).unwrap();
+        let now = Timestamp::from_micros(now as u64);
+        let (_, cron) = parse(&fields.map(|field| Bytes::from_static(field.as_bytes())), now)?;
+        let next = next_after(&cron, now).unwrap();
         let next = DateTime::<Utc>::from_timestamp_micros(next.as_micros() as i64).unwrap();
         Ok(next.format("%a %F %T").to_string())
     }
@@ -267,14 +282,33 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_a_reason() {
         let now = "2026-11-25T10:20:30Z";
-        for fields in [["60", "*", "*", "*", "*"], ["a", "*", "*", "*", "*"], ["*", "*", "*", "*", "7"]] {
+        let invalid = [
+            ["60", "*", "*", "*", "*"],
+            ["a", "*", "*", "*", "*"],
+            ["*", "*", "*", "*", "7"],
+            [",", "*", "*", "*", "*"],
+            ["1,", "*", "*", "*", "*"],
+            ["*", "*", "*", "*", ","],
+        ];
+        for fields in invalid {
             let refusal = next(fields, now).unwrap_err();
             assert_eq!(refusal.code, "INVALID_ARGUMENT");
             assert!(refusal.text.contains("not valid"), "{refusal}");
         }
-        let (_, cron) =
-            parse(&["0", "0", "30", "2", "*"].map(|field| Bytes::from_static(field.as_bytes()))).unwrap();
-        assert_eq!(next_after(&cron, Timestamp::from_secs(1_700_000_000)), None);
+    }
+
+    #[test]
+    fn what_never_comes_is_not_looked_for_until_the_end_of_time() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let next = |fields: [&'static str; 5]| {
+            let (_, cron) = parse(&fields.map(|field| Bytes::from_static(field.as_bytes())), now).unwrap();
+            assert!(cron.pattern.year_match(2027 + YEARS).unwrap());
+            assert!(!cron.pattern.year_match(2027 + YEARS + 1).unwrap());
+            next_after(&cron, now)
+        };
+        assert_eq!(next(["0", "0", "30", "2", "*"]), None);
+        assert_eq!(next(["0", "0", "31W", "2,4,6", "*"]), None);
+        assert!(next(["0", "0", "29", "2", "+MON"]).is_some(), "in 2044");
     }
 
     /// Whether the answers that came were ERRORs.

@@ -3,7 +3,7 @@
 use gearhouse::types::Timestamp;
 
 /// Schedules that peers declare, and whether they are valid.
-pub const SCHEDULES: [([&str; 5], bool); 8] = [
+pub const SCHEDULES: [([&str; 5], bool); 9] = [
     (["*", "*", "*", "*", "*"], true),
     (["*/5", "", "", "", ""], true),
     (["3,17", "*", "*", "*", "*"], true),
@@ -11,6 +11,7 @@ pub const SCHEDULES: [([&str; 5], bool); 8] = [
     (["30", "4", "*", "*", "0"], true),
     (["10-12", "*", "*", "*", "5-6"], true),
     (["60", "*", "*", "*", "*"], false),
+    ([",", "*", "*", "*", "*"], false),
     (["*", "*", "*", "*", "7"], false),
 ];
 

@@ -27,8 +27,13 @@ impl World<'_> {
             let bytes = self.seats[seat].wire.on_the_way();
             self.arrive(seat, bytes);
         }
-        for seat in (0..self.seats.len()).rev() {
-            self.read(seat);
+        // Who turns out to be gone leaves something to read to others.
+        let mut before = usize::MAX;
+        while self.seats.len() < before {
+            before = self.seats.len();
+            for seat in (0..self.seats.len()).rev() {
+                self.read(seat);
+            }
         }
         for seat in &mut self.seats {
             seat.peer.ledger.is_settled(self.model.awaited_by(seat.wire.conn));

@@ -81,8 +81,9 @@ impl Drop for Session {
 }
 
 struct Connection<S> {
-    io: S,
+    // Before `io`: fields are dropped in this order, and who sees the end of a connection is to see a server without it.
     session: Session,
+    io: S,
     codec: Codec,
     input: BytesMut,
     output: WriteBuf,

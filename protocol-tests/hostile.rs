@@ -289,6 +289,21 @@ fn functions_beyond_the_bound_are_refused_to_whoever_wants_one_more() {
 }
 
 #[test]
+fn long_function_names_are_bounded_by_the_memory_they_take() {
+    let (mut server, good) = served(&["--max-memory", "64MiB"]);
+    let before = server.resident();
+    let mut greedy = server.connect();
+    for number in 0..50_000 {
+        if greedy.try_send_raw(&request(kind::CAN_DO, format!("{number:08000}").as_bytes())).is_err() {
+            break;
+        }
+    }
+    greedy.receive_until(now() + Duration::from_secs(1), Peer::is_closed);
+    good.were_served();
+    bounded(&mut server, before, 150 * MIB);
+}
+
+#[test]
 fn jobs_are_bounded_by_the_memory_they_take() {
     let (mut server, good) = served(&["--max-memory", "32MiB"]);
     let before = server.resident();

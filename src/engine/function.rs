@@ -87,9 +87,13 @@ pub(super) struct Functions {
     /// Functions that were unused when last looked at, and when to look again.
     unused: BTreeSet<(Timestamp, FunctionId)>,
     turns: u64,
+    memory: u64,
 }
 
 impl Functions {
+    /// What a function takes besides the bytes of its name: its slot and its places in the tables.
+    const OVERHEAD: u64 = 500;
+
     pub fn new(hasher: FixedState) -> Self {
         Self {
             slots: Vec::new(),
@@ -99,7 +103,18 @@ impl Functions {
             ready: BTreeSet::new(),
             unused: BTreeSet::new(),
             turns: 0,
+            memory: 0,
         }
+    }
+
+    /// Bytes of memory that a function of this name is accounted with.
+    pub fn cost(name: &[u8]) -> u64 {
+        Functions::OVERHEAD + name.len() as u64
+    }
+
+    /// Bytes of memory that all functions are accounted with.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     pub fn len(&self) -> usize {
@@ -122,6 +137,7 @@ impl Functions {
                 u32::try_from(self.slots.len() - 1).expect("functions are bounded by a setting of 32 bits"),
             )
         });
+        self.memory += Functions::cost(&name);
         self.by_name.insert(name.clone(), id);
         self.names.insert(name.clone(), id);
         self.slots[id.0 as usize] = Some(Function {
@@ -146,6 +162,7 @@ impl Functions {
     /// Removes a function that is unused.
     pub fn remove(&mut self, id: FunctionId) {
         if let Some(function) = self.slots[id.0 as usize].take() {
+            self.memory -= Functions::cost(&function.name);
             self.by_name.remove(&function.name);
             self.names.remove(&function.name);
             if let Some(when) = function.expires {

@@ -33,7 +33,8 @@ pub struct Settings {
     pub verbose: String,
     /// What the text command `getpid` answers.
     pub pid: u32,
-    /// Most bytes all jobs together may take in memory; beyond it new jobs are answered QUEUE_ERROR.
+    /// Most bytes all jobs together may take in memory; beyond it new jobs are answered QUEUE_ERROR. All functions
+    /// together may take as much again; beyond it new ones are refused.
     pub max_memory: u64,
 }
 

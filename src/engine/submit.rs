@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::function::Functions;
 use super::job::{Job, State};
 use super::{Engine, Output, Record, refuse};
 use crate::protocol::{Mode, Refusal, Response, Spec, Submit};
@@ -63,7 +64,8 @@ impl Engine {
         if name.len() > self.settings.max_function_name {
             return Err(Refusal::FUNCTION_TOO_LARGE);
         }
-        if self.functions.len() >= self.settings.max_functions {
+        let is_full = self.functions.memory() + Functions::cost(name) > self.settings.max_memory;
+        if self.functions.len() >= self.settings.max_functions || is_full {
             return Err(Refusal::TOO_MANY_FUNCTIONS);
         }
         let function = self.functions.find_or_create(name);

@@ -92,14 +92,30 @@ fn gearmand_itself_matches_the_golden_transcripts() {
     std::thread::scope(|scope| {
         for share in dialogues.chunks(dialogues.len().div_ceil(4)) {
             scope.spawn(move || {
-                for dialogue in share {
-                    let mut server = Server::reference(&dialogue.flags());
-                    replay(dialogue, server.address(), &[]);
-                    assert_eq!(server.is_running(), dialogue.server_alive_after, "{}", dialogue.name);
-                }
+                share.iter().for_each(matches_gearmand);
             });
         }
     });
+}
+
+/// gearmand stops listing a closed connection before another of its threads drops what that connection waited for, and
+/// nothing outside shows when. A dialogue about its faults in just that may come too early, and is held again.
+fn matches_gearmand(dialogue: &Dialogue) {
+    const TRIES: usize = 5;
+    let closes = dialogue.steps.iter().any(|step| step.close);
+    let tries = if dialogue.name.starts_with("wart_") && closes { TRIES } else { 1 };
+    for left in (0..tries).rev() {
+        let held = std::panic::catch_unwind(|| {
+            let mut server = Server::reference(&dialogue.flags());
+            replay(dialogue, server.address(), &[]);
+            assert_eq!(server.is_running(), dialogue.server_alive_after, "{}", dialogue.name);
+        });
+        match held {
+            Ok(()) => return,
+            Err(failure) if left == 0 => std::panic::resume_unwind(failure),
+            Err(_) => {}
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub mod clock;
 
 pub mod config;
 
+pub mod machine;
+
 pub mod logging;
 
 pub mod net;

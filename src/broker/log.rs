@@ -78,6 +78,10 @@ impl Log {
     /// Takes a record. The caller calls [`Log::signal`] when it has let go of its locks.
     pub fn push(&self, record: Record<'_>) -> Result<RecordNo, Refusal> {
         let size = self.admit(&record)?;
+        if self.fault() == Fault::Failed {
+            // An end that nothing will write: the job runs again after the next start.
+            return Ok(RecordNo::NONE);
+        }
         self.bytes.fetch_add(size, Ordering::Relaxed);
         let mut pending = self.lock();
         pending.last += 1;
@@ -89,7 +93,8 @@ impl Log {
     fn admit(&self, record: &Record<'_>) -> Result<usize, Refusal> {
         let size = size_of(record);
         match (record, self.fault()) {
-            (Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_), _) => Ok(size),
+            (Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_), _)
+            | (Record::Function { limits: [None, None, None], pinned: false, .. }, _) => Ok(size),
             _ if size > LARGEST => Err(Refusal::FRAME_TOO_LARGE),
             (_, Fault::None) => Ok(size),
             (_, Fault::Full) => Err(Refusal::DISK_FULL),
@@ -195,7 +200,7 @@ impl Log {
         }
     }
 
-    /// Makes a batch safe, however long the disk stays full.
+    /// Makes a batch safe, however long the disk stays full, unless the server ends meanwhile.
     fn commit(&self, store: &mut dyn Store, batch: &[Record<'static>]) -> Result<(), StoreError> {
         loop {
             match store.append(batch) {
@@ -204,6 +209,9 @@ impl Log {
                         tracing::error!("{error}");
                     }
                     if !store.use_reserve() {
+                        if self.lock().is_closing {
+                            return Err(error);
+                        }
                         std::thread::sleep(TRY_AGAIN);
                     }
                 }

@@ -8,7 +8,6 @@
 
 mod address;
 mod admin;
-mod machine;
 mod options;
 mod serve;
 mod submit;

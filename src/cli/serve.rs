@@ -12,13 +12,14 @@ use std::time::Duration;
 use tracing::info;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use super::Failure;
 use super::address::Address;
 use super::options::{LogFormat, Options, Store};
 use super::values::{CountOrAll, Size, Span, SpanOrOff};
-use super::{Failure, machine};
 use crate::config::{Config, Keepalive, Limits, default_handle_prefix};
 use crate::engine::Settings;
 use crate::logging::{self, Destination};
+use crate::machine::default_max_memory;
 use crate::server::{self, Signals, Stop};
 
 pub(super) const HELP: &str = "\
@@ -233,11 +234,11 @@ fn settings(said: &Options) -> Result<Settings, ConfigError> {
         max_functions: said.max_functions.map_or(default.max_functions, NonZero::get),
         function_grace: said.function_grace.map_or(default.function_grace, |Span(span)| span),
         remote_shutdown: said.remote_shutdown.unwrap_or(default.remote_shutdown),
-        max_memory: match (said.max_memory, machine::memory()) {
-            (Some(Size(bytes)), _) => bytes,
-            (None, Some(bytes)) => bytes / 2,
-            (None, None) => default.max_memory,
-        },
+        max_memory: said
+            .max_memory
+            .map(|Size(bytes)| bytes)
+            .or_else(default_max_memory)
+            .unwrap_or(default.max_memory),
         ..default
     })
 }

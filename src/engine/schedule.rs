@@ -32,7 +32,8 @@ pub(super) struct Schedule {
 #[derive(Debug, Default)]
 pub(super) struct Schedules {
     by_id: BTreeMap<JobId, Schedule>,
-    by_unique: BTreeMap<(FunctionId, Bytes), JobId>,
+    /// By what a recurring job is told apart by, as its jobs are: function and unique id, or payload for `-`.
+    by_unique: BTreeMap<(FunctionId, Bytes, Bytes), JobId>,
 }
 
 impl Schedules {
@@ -48,12 +49,12 @@ impl Schedules {
         self.by_id.range(from..).map(|(id, schedule)| (*id, schedule))
     }
 
-    fn find(&self, function: FunctionId, unique: &[u8]) -> Option<JobId> {
-        self.by_unique.get(&(function, Bytes::copy_from_slice(unique))).copied()
+    fn find(&self, function: FunctionId, spec: &Spec) -> Option<JobId> {
+        self.by_unique.get(&unique_key(function, spec)?).copied()
     }
 
     fn insert(&mut self, id: JobId, schedule: Schedule) {
-        if let Some(key) = schedule.unique_key() {
+        if let Some(key) = unique_key(schedule.function, &schedule.spec) {
             self.by_unique.insert(key, id);
         }
         self.by_id.insert(id, schedule);
@@ -61,18 +62,18 @@ impl Schedules {
 
     fn remove(&mut self, id: JobId) -> Option<Schedule> {
         let schedule = self.by_id.remove(&id)?;
-        if let Some(key) = schedule.unique_key() {
+        if let Some(key) = unique_key(schedule.function, &schedule.spec) {
             self.by_unique.remove(&key);
         }
         Some(schedule)
     }
 }
 
-impl Schedule {
-    fn unique_key(&self) -> Option<(FunctionId, Bytes)> {
-        let unique = self.spec.unique();
-        (!unique.is_empty()).then(|| (self.function, Bytes::copy_from_slice(unique)))
-    }
+/// As in [`super::unique`]: empty joins nothing, nor does `-` with an empty payload.
+fn unique_key(function: FunctionId, spec: &Spec) -> Option<(FunctionId, Bytes, Bytes)> {
+    let payload: &[u8] = if spec.unique() == b"-" { spec.payload() } else { b"" };
+    let is_none = spec.unique().is_empty() || (spec.unique() == b"-" && payload.is_empty());
+    (!is_none).then(|| (function, Bytes::copy_from_slice(spec.unique()), Bytes::copy_from_slice(payload)))
 }
 
 impl Engine {
@@ -89,7 +90,7 @@ impl Engine {
         let next = next_after(&cron, self.now)
             .ok_or_else(|| Refusal::invalid(format!("The schedule '{fields}' never comes round")))?;
         let known = self.functions.find(spec.function());
-        let known = known.and_then(|function| self.schedules.find(function, spec.unique()));
+        let known = known.and_then(|function| self.schedules.find(function, &spec));
         self.check_room_for_schedule(known, &spec)?;
         let function = self.find_or_create_function(spec.function())?;
         let id = known.unwrap_or_else(|| JobId(self.next_number()));
@@ -361,11 +362,11 @@ mod tests {
 
     #[test]
     fn what_was_declared_can_be_declared_again_when_there_is_no_room_for_more() {
-        let every_minute: &[&[u8]] = &[b"f", b"u", b"*", b"*", b"*", b"*", b"*", b""];
-        let another: &[&[u8]] = &[b"f", b"v", b"*", b"*", b"*", b"*", b"*", b""];
+        let every_minute: &[&[u8]] = &[b"f", b"u", b"*", b"*", b"*", b"*", b"*", &[b'x'; 200]];
+        let another: &[&[u8]] = &[b"f", b"v", b"*", b"*", b"*", b"*", b"*", &[b'x'; 200]];
         let bounds = [
             Settings { max_functions: 1, ..Settings::default() },
-            Settings { max_memory: 300, ..Settings::default() },
+            Settings { max_memory: 700, ..Settings::default() },
         ];
         for settings in bounds {
             let (mut engine, mut out) = (engine(settings), Refused::default());

@@ -243,6 +243,10 @@ impl Model {
         jobs.chain(schedules).map(memory_of).sum()
     }
 
+    fn functions_memory(&self) -> u64 {
+        self.functions.iter().map(|function| memory_of_function(&function.name)).sum()
+    }
+
     fn begin(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         (self.may_wake, self.must_wake) = (0, None);
@@ -281,6 +285,9 @@ impl Model {
             Some(index) => index,
             None if name.len() > self.settings.max_function_name => return Err("ARGUMENT_TOO_LARGE"),
             None if self.functions.len() >= self.settings.max_functions => return Err("QUEUE_ERROR"),
+            None if self.functions_memory() + memory_of_function(name) > self.settings.max_memory => {
+                return Err("QUEUE_ERROR");
+            }
             None => {
                 self.functions.push(Function::new(name.clone(), self.now));
                 self.functions.len() - 1
@@ -293,6 +300,11 @@ impl Model {
 /// What a body takes in memory, as the server accounts it.
 fn memory_of(body_len: usize) -> u64 {
     200 + body_len as u64
+}
+
+/// What a function takes in memory, as the server accounts it.
+fn memory_of_function(name: &[u8]) -> u64 {
+    500 + name.len() as u64
 }
 
 fn without_final_nul(name: &Bytes) -> Bytes {

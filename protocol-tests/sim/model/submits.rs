@@ -69,9 +69,12 @@ impl Model {
             return Err("INVALID_ARGUMENT");
         }
         let replaced = self.schedules.iter().position(|schedule| {
-            !submit.unique.is_empty()
+            let is_dash = submit.unique == "-";
+            let is_unique = !(submit.unique.is_empty() || is_dash && submit.payload.is_empty());
+            is_unique
                 && schedule.submit.unique == submit.unique
                 && schedule.submit.function == submit.function
+                && (!is_dash || schedule.submit.payload == submit.payload)
         });
         let released = replaced.map_or(0, |index| memory_of(self.schedules[index].submit.body().len()));
         let memory = self.memory() - released + memory_of(submit.body().len());

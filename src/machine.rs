@@ -2,8 +2,14 @@
 
 use std::fs;
 
+/// The bound on the memory of all jobs, if nothing else is said: half of what this process may count on. `None` if the
+/// machine does not tell.
+pub fn default_max_memory() -> Option<u64> {
+    memory().map(|bytes| bytes / 2)
+}
+
 /// Bytes of memory that this process may count on: the machine's, or less if a container is bounded.
-pub(super) fn memory() -> Option<u64> {
+fn memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     let container =
         fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());

@@ -1,5 +1,6 @@
 //! The text protocol's answers (reference, section 4). Lists are sorted, so that two of them can be compared.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use super::job::Job;
 use super::peer::Peer;
 use super::{Drain, Engine, Output, Record, reply};
 use crate::protocol::{Admin, Handle, Listing, MaxQueue, Response};
-use crate::types::{ConnId, JobId, Priority};
+use crate::types::{ConnId, JobId, Priority, RecordNo};
 
 const HELP: &str = "\
 status                            functions: name, jobs, running, workers\n\
@@ -28,7 +29,7 @@ shutdown [graceful]               ends the server; graceful: when no job is left
 
 impl Engine {
     pub(super) fn admin(&mut self, conn: ConnId, admin: Admin, out: &mut impl Output) {
-        let text = match admin {
+        let Told { after, text } = match admin {
             Admin::List(listing) => {
                 let mut text = Vec::new();
                 let mut lister = Lister::new(listing);
@@ -58,11 +59,11 @@ impl Engine {
                 return reply(out, conn, Response::Text(&text));
             }
         };
-        reply(out, conn, Response::Text(text.as_bytes()));
+        out.send(conn, after, Response::Text(text.as_bytes()));
     }
 
     /// Answered with a bare newline: Python's admin clients demand exactly `OK` (W25).
-    fn max_queue(&mut self, name: &Bytes, limits: MaxQueue, out: &mut impl Output) -> Text {
+    fn max_queue(&mut self, name: &Bytes, limits: MaxQueue, out: &mut impl Output) -> Told {
         let known = self.functions.find(name);
         let function = match known {
             None if limits == [None; 3] => return "OK\n".into(),
@@ -71,52 +72,49 @@ impl Engine {
         };
         let Some(function) = function else { return TOO_LARGE.into() };
         let pinned = self.functions.get(function).pinned;
-        if out.persist(Record::Function { name: name.as_ref().into(), limits, pinned }).is_err() {
-            return NOT_KEPT.into();
-        }
+        let kept = out.persist(Record::Function { name: name.as_ref().into(), limits, pinned });
+        let Ok(after) = kept else { return NOT_KEPT.into() };
         self.functions.get_mut(function).limits = limits;
         self.expire_if_unused(function);
-        "OK\n".into()
+        Told { after, text: "OK\n".into() }
     }
 
-    fn create_function(&mut self, name: &Bytes, out: &mut impl Output) -> Text {
+    fn create_function(&mut self, name: &Bytes, out: &mut impl Output) -> Told {
         let Ok(function) = self.find_or_create_function(name) else { return TOO_LARGE.into() };
         let limits = self.functions.get(function).limits;
-        if out.persist(Record::Function { name: name.as_ref().into(), limits, pinned: true }).is_err() {
-            return NOT_KEPT.into();
-        }
+        let kept = out.persist(Record::Function { name: name.as_ref().into(), limits, pinned: true });
+        let Ok(after) = kept else { return NOT_KEPT.into() };
         self.functions.get_mut(function).pinned = true;
-        "OK\r\n".into()
+        Told { after, ..OK.into() }
     }
 
-    fn drop_function(&mut self, name: &Bytes, out: &mut impl Output) -> Text {
+    fn drop_function(&mut self, name: &Bytes, out: &mut impl Output) -> Told {
         let Some(id) = self.functions.find(name) else { return "ERR function not found\r\n".into() };
         let function = self.functions.get(id);
         if function.workers > 0 || function.total() > 0 || function.schedules > 0 {
             return "ERR there are still connected workers or executing clients\r\n".into();
         }
-        if function.pinned || function.limits != [None; 3] {
-            // An end is always taken; see `Output::persist`.
-            let _ = out.persist(Record::Function {
-                name: name.as_ref().into(),
-                limits: [None; 3],
-                pinned: false,
-            });
-        }
+        let is_known = function.pinned || function.limits != [None; 3];
+        let end = Record::Function { name: name.as_ref().into(), limits: [None; 3], pinned: false };
+        // An end is always taken; see `Output::persist`.
+        let after = if is_known { out.persist(end).ok() } else { None };
         self.functions.remove(id);
-        "OK\r\n".into()
+        Told { after: after.unwrap_or(RecordNo::NONE), ..OK.into() }
     }
 
     /// The job is gone at once; who waits for it is told once, what its worker still says is swallowed.
-    fn cancel(&mut self, handle: &Bytes, out: &mut impl Output) -> Text {
+    fn cancel(&mut self, handle: &Bytes, out: &mut impl Output) -> Told {
         let Some(id) = Handle::parse(&self.settings.handle_prefix, handle) else {
             return "ERR UNKNOWN_JOB\r\n".into();
         };
-        if let Some(job) = self.remove_job(id, out) {
+        if let Some((job, after)) = self.remove_job(id, out) {
             self.tell_failed(id, &job, out);
-            return "OK\r\n".into();
+            return Told { after, ..OK.into() };
         }
-        if self.cancel_schedule(id, out) { "OK\r\n".into() } else { "ERR UNKNOWN_JOB\r\n".into() }
+        match self.cancel_schedule(id, out) {
+            Some(after) => Told { after, ..OK.into() },
+            None => "ERR UNKNOWN_JOB\r\n".into(),
+        }
     }
 
     fn show_unique(&self, function: &Bytes, unique: &Bytes) -> String {
@@ -137,17 +135,29 @@ impl Engine {
         )
     }
 
-    fn shut_down(&self, conn: ConnId, drain: bool, out: &mut impl Output) -> Text {
+    fn shut_down(&self, conn: ConnId, drain: bool, out: &mut impl Output) -> Told {
         let is_local = self.peers.get(conn).is_some_and(|peer| peer.info.is_loopback);
         if !is_local && !self.settings.remote_shutdown {
             return "ERR NOT_ALLOWED shutdown+is+honoured+from+this+machine+only\r\n".into();
         }
         out.shutdown(if drain { Drain::Queued } else { Drain::Running });
-        "OK\r\n".into()
+        OK.into()
     }
 }
 
-type Text = std::borrow::Cow<'static, str>;
+/// What an operator is told, once the log is safe up to what it tells of.
+struct Told {
+    after: RecordNo,
+    text: Cow<'static, str>,
+}
+
+impl<T: Into<Cow<'static, str>>> From<T> for Told {
+    fn from(text: T) -> Self {
+        Told { after: RecordNo::NONE, text: text.into() }
+    }
+}
+
+const OK: &str = "OK\r\n";
 
 const NOT_KEPT: &str = "ERR QUEUE_ERROR The+store+cannot+keep+this+now\r\n";
 

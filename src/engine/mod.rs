@@ -168,8 +168,9 @@ impl Engine {
         Handle { prefix: &self.settings.handle_prefix, id }
     }
 
-    /// Takes a job out of every table, wherever it stands. The caller tells those who wait for it.
-    fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<Job> {
+    /// Takes a job out of every table, wherever it stands; returns it with the log entry of its end. The caller tells
+    /// those who wait for it.
+    fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<(Job, RecordNo)> {
         self.uniques.remove(&self.jobs, id);
         let mut job = self.jobs.remove(id)?;
         if let Some(deadline) = job.deadline() {
@@ -181,13 +182,11 @@ impl Engine {
                 peer.awaits.remove(&id);
             }
         }
-        if job.kept {
-            // An end or a loss is always taken; see `Output::persist`.
-            let _ = out.persist(Record::Done(id));
-        }
+        // An end or a loss is always taken; see `Output::persist`.
+        let end = if job.kept { out.persist(Record::Done(id)).ok() } else { None };
         self.memory -= Job::cost(&job.spec);
         self.expire_if_unused(job.function);
-        Some(job)
+        Some((job, end.unwrap_or(RecordNo::NONE)))
     }
 
     /// Takes a job out of the counts and sets of its state.

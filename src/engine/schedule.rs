@@ -15,7 +15,7 @@ use croner::{Cron, YEAR_UPPER_LIMIT};
 use super::job::Job;
 use super::{Engine, Output, Record};
 use crate::protocol::{Refusal, Response, Spec};
-use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
+use crate::types::{ConnId, FunctionId, JobId, Priority, RecordNo, Timestamp};
 
 /// A recurring job.
 #[derive(Debug)]
@@ -164,13 +164,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a recurring job; whether there was one.
-    pub(super) fn cancel_schedule(&mut self, id: JobId, out: &mut impl Output) -> bool {
-        let Some(function) = self.remove_schedule(id) else { return false };
+    /// Ends a recurring job; the log entry of its end, if there was one.
+    pub(super) fn cancel_schedule(&mut self, id: JobId, out: &mut impl Output) -> Option<RecordNo> {
+        let function = self.remove_schedule(id)?;
         // An end is always taken; see `Output::persist`.
-        let _ = out.persist(Record::Unscheduled(id));
+        let end = out.persist(Record::Unscheduled(id));
         self.expire_if_unused(function);
-        true
+        Some(end.unwrap_or(RecordNo::NONE))
     }
 
     fn remove_schedule(&mut self, id: JobId) -> Option<FunctionId> {
@@ -250,7 +250,6 @@ mod tests {
     use super::*;
     use crate::engine::{Drain, PeerInfo, Seed, Settings};
     use crate::protocol::{Frame, Kind, Request};
-    use crate::types::RecordNo;
 
     fn next(fields: [&'static str; 5], now: &str) -> Result<String, Refusal> {
         let now = DateTime::parse_from_rfc3339(now).unwrap().timestamp_micros();

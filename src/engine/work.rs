@@ -53,7 +53,7 @@ impl Engine {
         let is_unwanted = job.waiting.is_empty() && !job.kept;
         let is_used_up = self.settings.attempts.is_some_and(|attempts| job.losses >= attempts);
         if is_unwanted || is_used_up {
-            if let Some(job) = self.remove_job(id, out) {
+            if let Some((job, _)) = self.remove_job(id, out) {
                 self.tell_failed(id, &job, out);
             }
             return;

@@ -91,7 +91,9 @@ impl Check<'_> {
             let fields: Vec<&str> = line.split('\t').collect();
             let (total, known) = (fields[1].parse::<usize>().unwrap(), known.remove(fields[0]).unwrap_or(0));
             if total < known || total > known + strangers || fields[2] != "0" {
-                faults.push(format!("{line:?} in the status, where {known} jobs are known, {strangers} are not"));
+                faults.push(format!(
+                    "{line:?} in the status, where {known} jobs are known, {strangers} are not"
+                ));
             }
         }
         faults.extend((!known.is_empty()).then(|| format!("functions with jobs are not listed: {known:?}")));
@@ -155,7 +157,9 @@ impl Check<'_> {
             .ledger
             .alive
             .iter()
-            .filter_map(|(number, job)| Some((*number, job.claims.first().filter(|claim| claim.key().is_some())?.clone())))
+            .filter_map(|(number, job)| {
+                Some((*number, job.claims.first().filter(|claim| claim.key().is_some())?.clone()))
+            })
             .collect();
         for _ in 0..15.min(keyed.len()) {
             let (number, claim) = self.random.choice(&keyed).unwrap().clone();
@@ -163,7 +167,8 @@ impl Check<'_> {
             let submit = self.make(kind::SUBMIT_JOB_HIGH_BG, &claim.function, &claim.unique, payload);
             let given = self.submit(&submit);
             if given != Some(number) {
-                let fault = format!("a submit with the unique id of {number} was answered {given:?}: {claim:?}");
+                let fault =
+                    format!("a submit with the unique id of {number} was answered {given:?}: {claim:?}");
                 self.ledger.fault(fault);
             }
             if let Some(given) = given {
@@ -175,7 +180,12 @@ impl Check<'_> {
     /// A function's limit holds: so many are taken, and then none.
     fn limits(&mut self) {
         let function = *self.random.choice(&LIMITED).unwrap();
-        if self.ledger.alive.values().any(|job| job.claims.first().is_none_or(|claim| claim.function == function)) {
+        if self
+            .ledger
+            .alive
+            .values()
+            .any(|job| job.claims.first().is_none_or(|claim| claim.function == function))
+        {
             return;
         }
         let mut taken = 0;
@@ -186,7 +196,8 @@ impl Check<'_> {
             taken += 1;
         }
         let found = (taken < 5).then_some(taken);
-        let may_be = self.ledger.limits.insert(function.to_owned(), vec![found]).unwrap_or_else(|| vec![None]);
+        let may_be =
+            self.ledger.limits.insert(function.to_owned(), vec![found]).unwrap_or_else(|| vec![None]);
         if !may_be.contains(&found) {
             self.ledger.fault(format!("the limit of {function} is {found:?}, which should be {may_be:?}"));
         }
@@ -195,7 +206,11 @@ impl Check<'_> {
     /// Grabs all there is, looks into it, and ends all of it or a part.
     fn drain(&mut self, all: bool) {
         let mut worker = self.server.connect();
-        FUNCTIONS.iter().chain(&LIMITED).chain(&["far", RECURRING]).for_each(|function| worker.can_do(function));
+        FUNCTIONS
+            .iter()
+            .chain(&LIMITED)
+            .chain(&["far", RECURRING])
+            .for_each(|function| worker.can_do(function));
         let began = seconds();
         let taken = grab_all(&mut worker);
         let ended = seconds();
@@ -218,8 +233,11 @@ impl Check<'_> {
         if sorted.len() != numbers.len() {
             self.ledger.fault("a job was handed out twice to one worker".to_owned());
         }
-        let kept_back = |(number, job): &(&u64, &super::ledger::Job)| sorted.binary_search(number).is_err() && !job.may_wait(began);
-        let kept_back: Vec<String> = self.ledger.alive.iter().filter(kept_back).map(|job| format!("{job:?}")).collect();
+        let kept_back = |(number, job): &(&u64, &super::ledger::Job)| {
+            sorted.binary_search(number).is_err() && !job.may_wait(began)
+        };
+        let kept_back: Vec<String> =
+            self.ledger.alive.iter().filter(kept_back).map(|job| format!("{job:?}")).collect();
         if !kept_back.is_empty() {
             self.ledger.fault(format!("jobs that are due are not handed out: {kept_back:?}"));
         }
@@ -231,7 +249,8 @@ impl Check<'_> {
         self.seal();
         let listed = self.list();
         let now: Vec<(u64, u32)> = listed.iter().map(|line| (line.number, line.losses)).collect();
-        let known: Vec<(u64, u32)> = self.ledger.alive.iter().map(|(number, job)| (*number, job.losses)).collect();
+        let known: Vec<(u64, u32)> =
+            self.ledger.alive.iter().map(|(number, job)| (*number, job.losses)).collect();
         if now != known {
             self.ledger.fault(format!("after the drain {now:?} are there, not {known:?}"));
         }

@@ -121,7 +121,11 @@ pub fn origin(job: &Assigned) -> Result<Origin, String> {
     match parts[..] {
         ["shared", index] => {
             let index = index.parse().map_err(|_| format!("a spoilt payload: {head}"))?;
-            if job.data != shared(index) { Err(format!("spoilt bytes behind {head}")) } else { Ok(Origin::Shared(index)) }
+            if job.data != shared(index) {
+                Err(format!("spoilt bytes behind {head}"))
+            } else {
+                Ok(Origin::Shared(index))
+            }
         }
         ["own", token, kind, function, unique, reducer, due, size] => {
             let number = |text: &str| text.parse::<u64>().map_err(|_| format!("a spoilt payload: {head}"));
@@ -129,7 +133,10 @@ pub fn origin(job: &Assigned) -> Result<Origin, String> {
             let beside = (&job.function[..], &job.unique[..], &job.reducer[..]);
             let inside = (function.as_bytes(), unique.as_bytes(), reducer.as_bytes());
             if beside != inside {
-                return Err(format!("{head} came as a job of {}", crate::support::readable(&[beside.0, beside.1, beside.2].join(&b'|'))));
+                return Err(format!(
+                    "{head} came as a job of {}",
+                    crate::support::readable(&[beside.0, beside.1, beside.2].join(&b'|'))
+                ));
             }
             if rest.len() as u64 != size || !filler(token, rest.len()).eq(rest.iter().copied()) {
                 return Err(format!("spoilt bytes behind {head}: {} of them", rest.len()));

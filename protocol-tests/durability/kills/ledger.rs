@@ -165,7 +165,7 @@ impl Ledger {
                     let known = self.pinned.entry(function.clone()).or_insert_with(|| vec![false]);
                     note(known, *made, *answer);
                 }
-                Event::Scheduled { unique, fields, answer, .. } => self.schedule(unique, fields, *answer),
+                Event::Scheduled { unique, fields, answer } => self.schedule(unique, fields, *answer),
                 Event::Submitted(_, Answer::No) | Event::Nothing => {}
             }
         }
@@ -175,7 +175,8 @@ impl Ledger {
         self.counts.acknowledged += 1;
         let is_known = self.expected.contains_key(&number);
         if !is_known && number <= self.floor {
-            self.faults.push(format!("{number}, of an earlier life and over since then, was given to {submit:?}"));
+            self.faults
+                .push(format!("{number}, of an earlier life and over since then, was given to {submit:?}"));
         }
         self.top = self.top.max(number);
         let expected = self.expected.entry(number).or_default();
@@ -266,7 +267,9 @@ impl Ledger {
         let open = |submit: &&(u64, Submit)| submit.0 == self.life && !submit.1.is_foreground();
         let most = self.unclear.values().filter(open).count();
         if strangers > most {
-            self.fault(format!("{strangers} jobs that no one was told of, where {most} submits were unanswered"));
+            self.fault(format!(
+                "{strangers} jobs that no one was told of, where {most} submits were unanswered"
+            ));
         }
         self.check_unique_ids_of(listed);
         self.forget();
@@ -363,7 +366,10 @@ impl Ledger {
         }
         let is_early = match *origin {
             Origin::Token { due, .. } => due > now,
-            Origin::Empty | Origin::Shared(_) => !self.alive[&number].claims.is_empty() && self.alive[&number].claims.iter().all(|claim| claim.due > now),
+            Origin::Empty | Origin::Shared(_) => {
+                !self.alive[&number].claims.is_empty()
+                    && self.alive[&number].claims.iter().all(|claim| claim.due > now)
+            }
         };
         if is_early {
             self.fault(format!("{number} was handed out at {now}, before its time: {origin:?}"));
@@ -385,7 +391,9 @@ impl Ledger {
         if unanswered.any(is_one) {
             return Ok(());
         }
-        Err(format!("{number} says of itself {origin:?}, which none of those did who were given it: {claims:?}"))
+        Err(format!(
+            "{number} says of itself {origin:?}, which none of those did who were given it: {claims:?}"
+        ))
     }
 
     pub fn fault(&mut self, fault: String) {

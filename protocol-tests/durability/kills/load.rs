@@ -38,7 +38,7 @@ pub enum Event {
     /// An operator made a function, or dropped it.
     Pinned { function: String, made: bool, answer: Answer },
     /// A recurring job was declared.
-    Scheduled { function: String, unique: String, fields: [String; 5], answer: Answer },
+    Scheduled { unique: String, fields: [String; 5], answer: Answer },
 }
 
 /// What the server said to it.

@@ -34,7 +34,12 @@ pub fn play(mut part: Part) -> Vec<Event> {
     events
 }
 
-fn act(part: &mut Part, conn: &mut Conn, events: &mut Vec<Event>, cancellable: &mut Vec<String>) -> Option<()> {
+fn act(
+    part: &mut Part,
+    conn: &mut Conn,
+    events: &mut Vec<Event>,
+    cancellable: &mut Vec<String>,
+) -> Option<()> {
     let place = events.len();
     let (event, request) = match part.random.u32(..100) {
         0..20 => {
@@ -104,7 +109,7 @@ fn schedule(part: &mut Part) -> (Event, Vec<u8>) {
     let fields = [&minute, "4", "29", "2", "*"].map(str::to_owned);
     let body = [RECURRING, &unique, &fields[0], &fields[1], &fields[2], &fields[3], &fields[4], "what to do"];
     let packet = request(kind::SUBMIT_JOB_SCHED, body.join("\0").as_bytes());
-    (Event::Scheduled { function: RECURRING.to_owned(), unique, fields, answer: Answer::None }, packet)
+    (Event::Scheduled { unique, fields, answer: Answer::None }, packet)
 }
 
 fn far_job(part: &mut Part) -> Submit {

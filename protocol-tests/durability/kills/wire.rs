@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::support::PATIENCE;
-use crate::support::peer::{Assigned, Frame, whole_frame};
 use crate::support::kind;
+use crate::support::peer::{Assigned, Frame, whole_frame};
 
 pub struct Conn {
     stream: TcpStream,
@@ -49,7 +49,8 @@ impl Conn {
     pub fn frame_within(&mut self, time: Duration) -> Got<Frame> {
         self.next_within(time, |unread| {
             let length = whole_frame(unread)?;
-            let number = |at: usize| u32::from_be_bytes([unread[at], unread[at + 1], unread[at + 2], unread[at + 3]]);
+            let number =
+                |at: usize| u32::from_be_bytes([unread[at], unread[at + 1], unread[at + 2], unread[at + 3]]);
             Some((Frame { kind: number(4), body: unread[12..length].to_vec() }, length))
         })
     }
@@ -82,7 +83,9 @@ impl Conn {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Got::Gone,
                 Ok(n) => self.unread.extend_from_slice(&chunk[..n]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Got::Silence,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Got::Silence;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Got::Gone,
             }

@@ -234,7 +234,7 @@ impl Check<'_> {
             self.ledger.fault("a job was handed out twice to one worker".to_owned());
         }
         let kept_back = |(number, job): &(&u64, &super::ledger::Job)| {
-            sorted.binary_search(number).is_err() && !job.may_wait(began)
+            sorted.binary_search(number).is_err() && !self.ledger.may_wait(job, began)
         };
         let kept_back: Vec<String> =
             self.ledger.alive.iter().filter(kept_back).map(|job| format!("{job:?}")).collect();
@@ -325,7 +325,7 @@ impl Order {
             Origin::Token { due, .. } if *due >= began => return,
             Origin::Token { kind, .. } => *kind,
             // Which of several submits made it is not to be seen.
-            _ if known.claims.len() != 1 => return,
+            _ if !known.maker_is_known() => return,
             _ => known.claims[0].kind,
         };
         if is_free {

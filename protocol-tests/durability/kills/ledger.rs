@@ -81,12 +81,8 @@ impl Job {
         self.claims.first()?.key()
     }
 
-    /// Whether it may be withheld from workers at this second.
-    pub fn may_wait(&self, now: u64) -> bool {
-        self.claims.is_empty() || self.claims.iter().any(|claim| claim.due >= now)
-    }
-
-    fn maker_is_known(&self) -> bool {
+    /// Whether no other submit than the one that was answered can have made it.
+    pub fn maker_is_known(&self) -> bool {
         self.claims.len() == 1 && self.claims[0].key().is_none()
     }
 }
@@ -217,8 +213,9 @@ impl Ledger {
         for event in life.iter().flatten() {
             if let Event::Taken(number, origin) = event {
                 let claims = self.expected.get(number).map(|expected| &expected.job.claims[..]);
-                if let Err(fault) = self.made_by(*number, claims.unwrap_or_default(), origin) {
-                    self.fault(fault);
+                let claims = claims.unwrap_or_default();
+                if self.makers(claims, origin).next().is_none() {
+                    self.fault(stranger(*number, claims, origin));
                 }
             }
         }
@@ -362,43 +359,45 @@ impl Ledger {
             && claim.function.as_bytes() != function
         {
             let fault = format!("{number} came as a job of {}: {claim:?}", String::from_utf8_lossy(function));
-            self.fault(fault);
+            return self.fault(fault);
         }
-        let is_early = match *origin {
-            Origin::Token { due, .. } => due > now,
-            Origin::Empty | Origin::Shared(_) => {
-                !self.alive[&number].claims.is_empty()
-                    && self.alive[&number].claims.iter().all(|claim| claim.due > now)
-            }
+        let mut makers = self.makers(&job.claims, origin).peekable();
+        let fault = if makers.peek().is_none() {
+            Err(stranger(number, &job.claims, origin))
+        } else if makers.all(|submit| submit.due > now) {
+            Err(format!("{number} was handed out at {now}, before its time: {origin:?}"))
+        } else {
+            Ok(())
         };
-        if is_early {
-            self.fault(format!("{number} was handed out at {now}, before its time: {origin:?}"));
-        }
-        if let Err(fault) = self.made_by(number, &self.alive[&number].claims, origin) {
-            self.fault(fault);
-        }
+        drop(makers);
+        self.faults.extend(fault.err());
     }
 
-    fn made_by(&self, number: u64, claims: &[Submit], origin: &Origin) -> Result<(), String> {
-        if claims.iter().any(|claim| claim.made(origin)) {
-            return Ok(());
-        }
+    /// Whether a job may be withheld from workers at this second: it, or one that may have made it, has a time.
+    pub fn may_wait(&self, job: &Job, now: u64) -> bool {
+        let key = job.key();
+        let unanswered = self.unclear.values().map(|(_, submit)| submit);
+        let may_have_made_it = unanswered.filter(|submit| key.is_some() && submit.key() == key);
+        job.claims.is_empty() || job.claims.iter().chain(may_have_made_it).any(|submit| submit.due >= now)
+    }
+
+    /// The submits that can have made a job that says this of itself: those that were answered with its handle, and
+    /// those that were not answered and have its unique id.
+    fn makers<'a>(&'a self, claims: &'a [Submit], origin: &'a Origin) -> impl Iterator<Item = &'a Submit> {
         let key = claims.first().map(Submit::key);
-        let mut unanswered = self.unclear.values().map(|(_, submit)| submit);
-        let is_one = |submit: &Submit| {
-            submit.made(origin) && key.as_ref().is_none_or(|key| key.is_some() && *key == submit.key())
-        };
-        if unanswered.any(is_one) {
-            return Ok(());
-        }
-        Err(format!(
-            "{number} says of itself {origin:?}, which none of those did who were given it: {claims:?}"
-        ))
+        let unanswered = self.unclear.values().map(|(_, submit)| submit);
+        let has_key =
+            move |submit: &&Submit| key.as_ref().is_none_or(|key| key.is_some() && *key == submit.key());
+        claims.iter().chain(unanswered.filter(has_key)).filter(|submit| submit.made(origin))
     }
 
     pub fn fault(&mut self, fault: String) {
         self.faults.push(fault);
     }
+}
+
+fn stranger(number: u64, claims: &[Submit], origin: &Origin) -> String {
+    format!("{number} says of itself {origin:?}, which none of those did who were given it: {claims:?}")
 }
 
 /// One more value that may be, or the only one.

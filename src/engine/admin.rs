@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::job::Job;
 use super::peer::Peer;
 use super::{Drain, Engine, Output, Record, reply};
-use crate::protocol::{Admin, Handle, Listing, MaxQueue, Response};
+use crate::protocol::{Admin, Handle, Listing, MaxQueue, Refusal, Response};
 use crate::types::{ConnId, JobId, Priority, RecordNo};
 
 const HELP: &str = "\
@@ -23,13 +23,14 @@ cancel job HANDLE                 ends a job, or a recurring job\n\
 create function FUNCTION          makes a function that stays until it is dropped\n\
 drop function FUNCTION            removes a function without jobs and workers\n\
 maxqueue FUNCTION [N | H N [L]]   limits the jobs of a function, for all priorities or each; none: no limit\n\
+ready                             whether the server takes all that is asked of it: OK, or ERR and why not\n\
 version, verbose, getpid          about the server\n\
 shutdown [graceful]               ends the server; graceful: when no job is left\n\
 .\n";
 
 impl Engine {
     pub(super) fn admin(&mut self, conn: ConnId, admin: Admin, out: &mut impl Output) {
-        let Told { after, text } = match admin {
+        let answer = match admin {
             Admin::List(listing) => {
                 let mut text = Vec::new();
                 let mut lister = Lister::new(listing);
@@ -40,6 +41,7 @@ impl Engine {
             Admin::Version => format!("OK {}\n", self.settings.version).into(),
             Admin::Verbose => format!("OK {}\n", self.settings.verbose).into(),
             Admin::GetPid => format!("OK {}\n", self.settings.pid).into(),
+            Admin::Ready => self.ready(out).into(),
             Admin::MaxQueue { function, limits } => self.max_queue(&function, limits, out),
             Admin::CreateFunction(function) => self.create_function(&function, out),
             Admin::DropFunction(function) => self.drop_function(&function, out),
@@ -59,11 +61,20 @@ impl Engine {
                 return reply(out, conn, Response::Text(&text));
             }
         };
-        out.send(conn, after, Response::Text(text.as_bytes()));
+        out.send(conn, answer.after, Response::Text(answer.text.as_bytes()));
+    }
+
+    /// Whether all that a client may ask for is done now: what a load balancer or supervisor wants to know.
+    fn ready(&self, out: &impl Output) -> String {
+        let refusal = if self.draining.is_some() { Err(Refusal::SHUTDOWN) } else { out.readiness() };
+        match refusal {
+            Ok(()) => "OK\n".into(),
+            Err(refusal) => format!("ERR {} {}\r\n", refusal.code, refusal.text.replace(' ', "+")),
+        }
     }
 
     /// Answered with a bare newline: Python's admin clients demand exactly `OK` (W25).
-    fn max_queue(&mut self, name: &Bytes, limits: MaxQueue, out: &mut impl Output) -> Told {
+    fn max_queue(&mut self, name: &Bytes, limits: MaxQueue, out: &mut impl Output) -> Answer {
         let known = self.functions.find(name);
         let function = match known {
             None if limits == [None; 3] => return "OK\n".into(),
@@ -72,49 +83,68 @@ impl Engine {
         };
         let Some(function) = function else { return TOO_LARGE.into() };
         let pinned = self.functions.get(function).pinned;
-        let kept = out.persist(Record::Function { name: name.as_ref().into(), limits, pinned });
-        let Ok(after) = kept else { return NOT_KEPT.into() };
+        let record = Record::Function { name: name.as_ref().into(), limits, pinned };
+        let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
         self.functions.get_mut(function).limits = limits;
         self.expire_if_unused(function);
-        Told { after, text: "OK\n".into() }
+        Answer { after, text: "OK\n".into() }
     }
 
-    fn create_function(&mut self, name: &Bytes, out: &mut impl Output) -> Told {
+    fn create_function(&mut self, name: &Bytes, out: &mut impl Output) -> Answer {
         let Ok(function) = self.find_or_create_function(name) else { return TOO_LARGE.into() };
         let limits = self.functions.get(function).limits;
-        let kept = out.persist(Record::Function { name: name.as_ref().into(), limits, pinned: true });
-        let Ok(after) = kept else { return NOT_KEPT.into() };
+        let record = Record::Function { name: name.as_ref().into(), limits, pinned: true };
+        let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
         self.functions.get_mut(function).pinned = true;
-        Told { after, ..OK.into() }
+        Answer { after, text: "OK\r\n".into() }
     }
 
-    fn drop_function(&mut self, name: &Bytes, out: &mut impl Output) -> Told {
+    fn drop_function(&mut self, name: &Bytes, out: &mut impl Output) -> Answer {
         let Some(id) = self.functions.find(name) else { return "ERR function not found\r\n".into() };
         let function = self.functions.get(id);
         if function.workers > 0 || function.total() > 0 || function.schedules > 0 {
             return "ERR there are still connected workers or executing clients\r\n".into();
         }
-        let is_known = function.pinned || function.limits != [None; 3];
-        let end = Record::Function { name: name.as_ref().into(), limits: [None; 3], pinned: false };
-        // An end is always taken; see `Output::persist`.
-        let after = if is_known { out.persist(end).ok() } else { None };
+        let mut after = RecordNo::NONE;
+        if function.pinned || function.limits != [None; 3] {
+            let record = Record::Function { name: name.as_ref().into(), limits: [None; 3], pinned: false };
+            let Ok(record) = out.persist(record) else { return NOT_KEPT.into() };
+            after = record;
+        }
         self.functions.remove(id);
-        Told { after: after.unwrap_or(RecordNo::NONE), ..OK.into() }
+        Answer { after, text: "OK\r\n".into() }
     }
 
     /// The job is gone at once; who waits for it is told once, what its worker still says is swallowed.
-    fn cancel(&mut self, handle: &Bytes, out: &mut impl Output) -> Told {
+    fn cancel(&mut self, handle: &Bytes, out: &mut impl Output) -> Answer {
         let Some(id) = Handle::parse(&self.settings.handle_prefix, handle) else {
             return "ERR UNKNOWN_JOB\r\n".into();
         };
-        if let Some((job, after)) = self.remove_job(id, out) {
+        let known = self.jobs.get(id).map(|job| job.kept);
+        let record = match known {
+            Some(true) => Record::Done(id),
+            Some(false) => return self.cancel_job(id, RecordNo::NONE, out),
+            None if self.schedules.contains(id) => Record::Unscheduled(id),
+            None => return "ERR UNKNOWN_JOB\r\n".into(),
+        };
+        // Whoever is told that it is cancelled must not see it again after a crash.
+        let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
+        if known.is_some() {
+            return self.cancel_job(id, after, out);
+        }
+        self.forget_schedule(id);
+        Answer { after, text: "OK\r\n".into() }
+    }
+
+    /// Its end is written, if it was kept.
+    fn cancel_job(&mut self, id: JobId, after: RecordNo, out: &mut impl Output) -> Answer {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.kept = false;
+        }
+        if let Some(job) = self.remove_job(id, out) {
             self.tell_failed(id, &job, out);
-            return Told { after, ..OK.into() };
         }
-        match self.cancel_schedule(id, out) {
-            Some(after) => Told { after, ..OK.into() },
-            None => "ERR UNKNOWN_JOB\r\n".into(),
-        }
+        Answer { after, text: "OK\r\n".into() }
     }
 
     fn show_unique(&self, function: &Bytes, unique: &Bytes) -> String {
@@ -135,29 +165,33 @@ impl Engine {
         )
     }
 
-    fn shut_down(&self, conn: ConnId, drain: bool, out: &mut impl Output) -> Told {
+    fn shut_down(&self, conn: ConnId, drain: bool, out: &mut impl Output) -> Answer {
         let is_local = self.peers.get(conn).is_some_and(|peer| peer.info.is_loopback);
         if !is_local && !self.settings.remote_shutdown {
             return "ERR NOT_ALLOWED shutdown+is+honoured+from+this+machine+only\r\n".into();
         }
         out.shutdown(if drain { Drain::Queued } else { Drain::Running });
-        OK.into()
+        "OK\r\n".into()
     }
 }
 
-/// What an operator is told, once the log is safe up to what it tells of.
-struct Told {
+/// What is told, and the record that must be safe before.
+struct Answer {
     after: RecordNo,
     text: Cow<'static, str>,
 }
 
-impl<T: Into<Cow<'static, str>>> From<T> for Told {
-    fn from(text: T) -> Self {
-        Told { after: RecordNo::NONE, text: text.into() }
+impl From<&'static str> for Answer {
+    fn from(text: &'static str) -> Self {
+        Self { after: RecordNo::NONE, text: text.into() }
     }
 }
 
-const OK: &str = "OK\r\n";
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { after: RecordNo::NONE, text: text.into() }
+    }
+}
 
 const NOT_KEPT: &str = "ERR QUEUE_ERROR The+store+cannot+keep+this+now\r\n";
 

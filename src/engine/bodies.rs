@@ -49,7 +49,7 @@ impl Engine {
         let Some(spec) = body.and_then(|body| job.spec.with_body(body)) else {
             // Nothing is written of its end: a later start, or a salvage, finds it as it is.
             job.kept = false;
-            if let Some((job, _)) = self.remove_job(id, out) {
+            if let Some(job) = self.remove_job(id, out) {
                 self.tell_failed(id, &job, out);
             }
             return;

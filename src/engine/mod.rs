@@ -168,9 +168,8 @@ impl Engine {
         Handle { prefix: &self.settings.handle_prefix, id }
     }
 
-    /// Takes a job out of every table, wherever it stands; returns it with the log entry of its end. The caller tells
-    /// those who wait for it.
-    fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<(Job, RecordNo)> {
+    /// Takes a job out of every table, wherever it stands. The caller tells those who wait for it.
+    fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<Job> {
         self.uniques.remove(&self.jobs, id);
         let mut job = self.jobs.remove(id)?;
         if let Some(deadline) = job.deadline() {
@@ -182,11 +181,13 @@ impl Engine {
                 peer.awaits.remove(&id);
             }
         }
-        // An end or a loss is always taken; see `Output::persist`.
-        let end = if job.kept { out.persist(Record::Done(id)).ok() } else { None };
+        if job.kept {
+            // If the store has failed it comes back after the next start; see `Output::persist`.
+            let _ = out.persist(Record::Done(id));
+        }
         self.memory -= Job::cost(&job.spec);
         self.expire_if_unused(job.function);
-        Some((job, end.unwrap_or(RecordNo::NONE)))
+        Some(job)
     }
 
     /// Takes a job out of the counts and sets of its state.

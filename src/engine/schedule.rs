@@ -15,7 +15,7 @@ use croner::{Cron, YEAR_UPPER_LIMIT};
 use super::job::Job;
 use super::{Engine, Output, Record};
 use crate::protocol::{Refusal, Response, Spec};
-use crate::types::{ConnId, FunctionId, JobId, Priority, RecordNo, Timestamp};
+use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
 
 /// A recurring job.
 #[derive(Debug)]
@@ -164,13 +164,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a recurring job; the log entry of its end, if there was one.
-    pub(super) fn cancel_schedule(&mut self, id: JobId, out: &mut impl Output) -> Option<RecordNo> {
-        let function = self.remove_schedule(id)?;
-        // An end is always taken; see `Output::persist`.
-        let end = out.persist(Record::Unscheduled(id));
-        self.expire_if_unused(function);
-        Some(end.unwrap_or(RecordNo::NONE))
+    /// Takes a recurring job out of every table; its end is written.
+    pub(super) fn forget_schedule(&mut self, id: JobId) {
+        if let Some(function) = self.remove_schedule(id) {
+            self.expire_if_unused(function);
+        }
     }
 
     fn remove_schedule(&mut self, id: JobId) -> Option<FunctionId> {
@@ -250,6 +248,7 @@ mod tests {
     use super::*;
     use crate::engine::{Drain, PeerInfo, Seed, Settings};
     use crate::protocol::{Frame, Kind, Request};
+    use crate::types::RecordNo;
 
     fn next(fields: [&'static str; 5], now: &str) -> Result<String, Refusal> {
         let now = DateTime::parse_from_rfc3339(now).unwrap().timestamp_micros();

@@ -53,7 +53,7 @@ impl Engine {
         let is_unwanted = job.waiting.is_empty() && !job.kept;
         let is_used_up = self.settings.attempts.is_some_and(|attempts| job.losses >= attempts);
         if is_unwanted || is_used_up {
-            if let Some((job, _)) = self.remove_job(id, out) {
+            if let Some(job) = self.remove_job(id, out) {
                 self.tell_failed(id, &job, out);
             }
             return;
@@ -61,7 +61,7 @@ impl Engine {
         let place = if job.losses > Job::KEEPS_PLACE { Some(self.next_number()) } else { None };
         self.make_ready(id, place, out);
         if let Some(job) = self.jobs.get(id).filter(|job| job.kept) {
-            // An end or a loss is always taken; see `Output::persist`.
+            // If the store has failed it comes back after the next start; see `Output::persist`.
             let _ = out.persist(Record::Lost { id, standing: job.standing() });
         }
     }

@@ -7,5 +7,6 @@
 
 mod hazards;
 mod kills;
+mod libraries;
 #[path = "../support/mod.rs"]
 mod support;

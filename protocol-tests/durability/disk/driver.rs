@@ -115,17 +115,13 @@ impl Driver {
                 0 if in_the_way.is_none() => in_the_way = Some(reading(folder)),
                 0 | 1 => in_the_way = None,
                 2 => {
-                    if let Err(error) = store.tidy() {
-                        self.bear(error, "full tidy")?;
-                    }
+                    in_the_way = None;
+                    self.tidy(store)?;
                 }
-                3 if random.bool() => loop {
-                    match store.tidy() {
-                        Ok(true) => {}
-                        Ok(false) => break,
-                        Err(error) => self.bear(error, "full tidy")?,
-                    }
-                },
+                3 if random.bool() => {
+                    in_the_way = None;
+                    while self.tidy(store)? {}
+                }
                 4 => {
                     let ids: Vec<JobId> = script.model().jobs.keys().take(5).copied().map(JobId).collect();
                     store.reader()?.read(&ids, &mut |_, body| assert!(body.is_some()))?;
@@ -137,6 +133,10 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    fn tidy(&mut self, store: &mut SqliteStore) -> Result<bool, StoreError> {
+        store.tidy().or_else(|error| self.bear(error, "full tidy").map(|()| true))
     }
 
     /// A full disk is relieved and tried again; anything else ends the run.

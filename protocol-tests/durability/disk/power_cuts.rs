@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 
 use super::driver::{Ending, Plan, drive};
-use super::page_cache::{AfterFailedSync, PageCache};
+use super::page_cache::PageCache;
 use super::script::Model;
 use super::shim::{Bench, quick_place};
 use super::trace::Event;
@@ -18,7 +18,7 @@ const CUTS: usize = 2000;
 /// Seeds of the runs; `GEARHOUSE_POWER_CUT_SEED` puts another one in the first one's place.
 const SEEDS: u64 = 3;
 
-fn number(name: &str, default: u64) -> u64 {
+pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
@@ -161,9 +161,4 @@ impl Image {
             panic!("{}: {wrong}", self.what);
         }
     }
-}
-
-/// What a system forgets of a failed sync is among the images, too.
-pub fn after_failed_syncs(seed: u64) -> [AfterFailedSync; 3] {
-    [AfterFailedSync::StillDirty, AfterFailedSync::Forgotten, AfterFailedSync::Mixed(seed)]
 }

@@ -32,25 +32,31 @@ impl Checkpoints {
         Ok(Self { pages })
     }
 
-    /// After a commit. What the log holds is safe there, so that a full disk is no error: it stays there.
+    /// To be called after a commit.
     pub fn run_if_due(&self, connection: &Connection) -> rusqlite::Result<()> {
         if self.pages.load(Ordering::Relaxed) < PAGES {
             return Ok(());
         }
-        match connection.wal_checkpoint_v2(Some(c"main"), CheckpointMode::PASSIVE) {
-            Err(error) if error.sqlite_error_code() != Some(ErrorCode::DiskFull) => Err(error),
-            _ => Ok(()),
-        }
+        run(connection, CheckpointMode::PASSIVE)
     }
 }
 
 /// Moves all of the log and empties it, at start: what an earlier process could not sync may stand in the system's
 /// memory only, looking as if it were on disk. It is written anew here before anything is added behind it.
 pub(super) fn run_all(connection: &Connection) -> rusqlite::Result<()> {
-    match connection.wal_checkpoint_v2(Some(c"main"), CheckpointMode::TRUNCATE) {
-        Err(error) if error.sqlite_error_code() != Some(ErrorCode::DiskFull) => Err(error),
+    run(connection, CheckpointMode::TRUNCATE)
+}
+
+/// A full disk or a reader in the way is no error: what the log holds is safe there, and stays.
+fn run(connection: &Connection, mode: CheckpointMode) -> rusqlite::Result<()> {
+    match connection.wal_checkpoint_v2(Some(c"main"), mode) {
+        Err(error) if !is_harmless(&error) => Err(error),
         _ => Ok(()),
     }
+}
+
+fn is_harmless(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy))
 }
 
 /// Whether closing the connection moves the log and removes it. Not while it is unknown whether the files can be

@@ -57,12 +57,13 @@ fn write(transaction: &Transaction<'_>, batch: &[Record<'static>]) -> rusqlite::
                     losses: 0,
                     place: id.0,
                 };
-                let mut meta = Vec::new();
+                let (mut row_of_fields, mut meta) = (Vec::new(), Vec::new());
+                row::write_fields(*id, fields, &mut row_of_fields);
                 row::write_meta(*id, standing, spec, &mut meta);
                 row::write_body(*id, spec, &mut buffer);
                 transaction.execute(
                     "INSERT OR REPLACE INTO schedule VALUES (?1, ?2, ?3, ?4)",
-                    params![key(*id), fields, meta, &buffer],
+                    params![key(*id), row_of_fields, meta, &buffer],
                 )?;
             }
             Record::Unscheduled(id) => {
@@ -71,11 +72,10 @@ fn write(transaction: &Transaction<'_>, batch: &[Record<'static>]) -> rusqlite::
             Record::Function { name, limits: [None, None, None], pinned: false } => {
                 transaction.execute("DELETE FROM function WHERE name = ?1", [name])?;
             }
-            Record::Function { name, limits: [high, normal, low], pinned } => {
-                transaction.execute(
-                    "INSERT OR REPLACE INTO function VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![name, high, normal, low, pinned],
-                )?;
+            Record::Function { name, limits, pinned } => {
+                row::write_limits(name, *limits, *pinned, &mut buffer);
+                transaction
+                    .execute("INSERT OR REPLACE INTO function VALUES (?1, ?2)", params![name, &buffer])?;
             }
         }
     }

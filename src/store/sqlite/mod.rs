@@ -74,8 +74,9 @@ impl Store for SqliteStore {
             tracing::warn!("{}: left out: {damage}", self.directory.jobs().display());
         }
         self.damage = replayed.damage;
-        let first = schema::reserve_numbers(&mut self.connection, replayed.next_number);
-        first.map_err(|error| self.error(&error))
+        let first = JobId(replayed.next_number);
+        schema::reserve_numbers(&self.connection, first).map_err(|error| self.error(&error))?;
+        Ok(first)
     }
 
     fn append(&mut self, batch: &[Record<'static>]) -> Result<(), StoreError> {

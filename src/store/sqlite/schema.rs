@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::from_sqlite;
+use super::{from_sqlite, row};
 use crate::store::StoreError;
 use crate::types::JobId;
 
@@ -24,9 +24,9 @@ const TABLES: &str = "
     CREATE TABLE job(id INTEGER PRIMARY KEY, meta BLOB NOT NULL);
     CREATE TABLE body(id INTEGER PRIMARY KEY, body BLOB NOT NULL);
     CREATE TABLE ops(seq INTEGER PRIMARY KEY, changes BLOB NOT NULL);
-    CREATE TABLE schedule(id INTEGER PRIMARY KEY, fields TEXT NOT NULL, meta BLOB NOT NULL, body BLOB NOT NULL);
-    CREATE TABLE function(name BLOB PRIMARY KEY, high INTEGER, normal INTEGER, low INTEGER, pinned INTEGER NOT NULL);
-    CREATE TABLE numbers(one INTEGER PRIMARY KEY CHECK (one = 1), reserved INTEGER NOT NULL);
+    CREATE TABLE schedule(id INTEGER PRIMARY KEY, fields BLOB NOT NULL, meta BLOB NOT NULL, body BLOB NOT NULL);
+    CREATE TABLE function(name BLOB PRIMARY KEY, limits BLOB NOT NULL);
+    CREATE TABLE numbers(one INTEGER PRIMARY KEY CHECK (one = 1), next BLOB NOT NULL);
 ";
 
 /// The writing connection. There is one, and it also checkpoints.
@@ -68,19 +68,24 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
+    write_next(&transaction, JobId(1))?;
     transaction.commit()
 }
 
-/// Sets numbers aside for this process, so that none is ever given out twice. Returns the first.
-pub(super) fn reserve_numbers(connection: &mut Connection, at_least: u64) -> rusqlite::Result<JobId> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let reserved: Option<i64> =
-        transaction.query_row("SELECT reserved FROM numbers", [], |row| row.get(0)).optional()?;
-    let first = reserved.map_or(1, i64::unsigned_abs).max(at_least);
-    transaction.execute(
-        "INSERT INTO numbers VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET reserved = excluded.reserved",
-        [i64::try_from(first + GENERATION).unwrap_or(i64::MAX)],
-    )?;
-    transaction.commit()?;
-    Ok(JobId(first))
+/// Sets numbers from this one on aside for this process, so that none is ever given out twice.
+pub(super) fn reserve_numbers(connection: &Connection, first: JobId) -> rusqlite::Result<()> {
+    write_next(connection, JobId(first.0.saturating_add(GENERATION)))
+}
+
+/// Writes down the first number that no process has set aside.
+pub(super) fn write_next(connection: &Connection, next: JobId) -> rusqlite::Result<()> {
+    let mut row = Vec::new();
+    row::write_number(next, &mut row);
+    connection.execute("INSERT OR REPLACE INTO numbers VALUES (1, ?1)", [row])?;
+    Ok(())
+}
+
+/// The first number of the process after the one that gave this number out, as far as that can be told.
+pub(super) fn beyond(number: u64) -> u64 {
+    (number / GENERATION + 1).saturating_mul(GENERATION).saturating_add(1)
 }

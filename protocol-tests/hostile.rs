@@ -305,7 +305,7 @@ fn long_function_names_are_bounded_by_the_memory_they_take() {
 
 #[test]
 fn jobs_are_bounded_by_the_memory_they_take() {
-    let (mut server, good) = served(&["--max-memory", "32MiB"]);
+    let (mut server, good) = served(&["--store", "memory", "--max-memory", "32MiB"]);
     let before = server.resident();
     let mut client = server.connect();
     let mut accepted = 0;

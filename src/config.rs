@@ -1,6 +1,7 @@
 //! What the server runs with, resolved and checked once. Command lines and files are turned into it by
 //! [`crate::cli`] and [`crate::gearmand`]; nothing after them looks at an option again.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +68,18 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
 }
 
+/// Where jobs are kept unless told otherwise: the state directory that systemd made for the service, or
+/// `gearhouse-data` where the process was started.
+pub fn default_data_dir() -> PathBuf {
+    state_directory(std::env::var_os("STATE_DIRECTORY")).unwrap_or_else(|| "gearhouse-data".into())
+}
+
+/// systemd separates several by colons.
+fn state_directory(variable: Option<OsString>) -> Option<PathBuf> {
+    let all = variable?.into_string().ok()?;
+    all.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+}
+
 /// What handles start with unless told otherwise: `H:` and the host's name, which is cut if it is longer than
 /// [`Settings::MAX_HANDLE_PREFIX`] allows and loses what a handle must not contain.
 pub fn default_handle_prefix() -> String {
@@ -102,5 +115,19 @@ impl Default for Config {
             engine: Settings::default(),
             stop_timeout: Some(Duration::from_secs(30)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_state_directory_is_taken() {
+        let taken = |text: &str| state_directory(Some(text.into()));
+        assert_eq!(taken("/var/lib/gearhouse"), Some("/var/lib/gearhouse".into()));
+        assert_eq!(taken("/var/lib/a:/var/lib/b"), Some("/var/lib/a".into()));
+        assert_eq!(taken(""), None);
+        assert_eq!(state_directory(None), None);
     }
 }

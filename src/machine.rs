@@ -2,10 +2,10 @@
 
 use std::fs;
 
-/// The bound on the memory of all jobs, if nothing else is said: half of what this process may count on. `None` if the
+/// The bound on the memory of all jobs, if nothing else is said: a quarter of what this process may count on. `None` if the
 /// machine does not tell.
 pub fn default_max_memory() -> Option<u64> {
-    memory().map(|bytes| bytes / 2)
+    memory().map(|bytes| bytes / 4)
 }
 
 /// Bytes of memory that this process may count on: the machine's, or less if a container is bounded.

@@ -66,7 +66,7 @@ fn a_wrong_command_option_or_value_is_named() {
         (&["serve", "--max-fram", "1"], "'--max-fram'"),
         (&["serve", "--max-frame", "huge"], "'huge' for '--max-frame"),
         (&["serve", "--frame-timeout", "30"], "'30' for '--frame-timeout"),
-        (&["serve", "--store", "sqlite"], "possible values: memory"),
+        (&["serve", "--store", "redis"], "possible values: sqlite, memory"),
         (&["serve", "--exceptions=maybe"], "'maybe' for '--exceptions"),
         (&["serve", "--listen", "4730"], "write :4730"),
         (&["submit"], "FUNCTION"),

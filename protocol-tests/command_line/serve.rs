@@ -63,7 +63,7 @@ fn every_address_that_was_asked_for_is_listened_on_and_logged() {
 fn a_port_that_is_taken_ends_with_exit_code_1_and_names_the_address() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let ended = run(&["serve", "--listen", &address]);
+    let ended = run(&["serve", "--store", "memory", "--listen", &address]);
     assert!(ended.with_code(1).contains(&format!("cannot listen on {address}")), "{}", ended.stderr);
 }
 
@@ -80,9 +80,10 @@ fn a_wrong_key_in_the_file_is_named_with_file_and_line() {
 #[test]
 fn a_directory_for_the_memory_store_is_refused_wherever_it_is_said() {
     let files = tempfile::tempdir().unwrap();
-    let ended = run(&["serve", "--data-dir", text(files.path())]);
+    let memory = ["serve", "--store", "memory"];
+    let ended = run(&[&memory[..], &["--data-dir", text(files.path())]].concat());
     assert!(ended.with_code(2).contains("keeps nothing on disk"), "{}", ended.stderr);
-    let ended = end(gearhouse(&["serve"]).env("GEARHOUSE_OPT_DATA_DIR", files.path()), b"");
+    let ended = end(gearhouse(&memory).env("GEARHOUSE_OPT_DATA_DIR", files.path()), b"");
     assert!(ended.with_code(2).contains("keeps nothing on disk"), "{}", ended.stderr);
 }
 
@@ -144,7 +145,9 @@ fn the_log_can_be_json_and_as_quiet_as_wished() {
 fn the_log_file_is_opened_anew_on_sighup() {
     let files = tempfile::tempdir().unwrap();
     let (log, moved) = (files.path().join("log"), files.path().join("log.1"));
-    let mut command = gearhouse(&["serve", "--listen", "127.0.0.1:0", "--log-file", text(&log)]);
+    let memory = ["serve", "--store", "memory"];
+    let mut command =
+        gearhouse(&[&memory[..], &["--listen", "127.0.0.1:0", "--log-file", text(&log)]].concat());
     let mut server = super::run::Running::start(&mut command);
     let wrote = |path| fs::read_to_string(path).unwrap_or_default();
     eventually("the log is begun", || wrote(&log).contains("listening on 127.0.0.1:"));

@@ -17,6 +17,7 @@ pub struct Server {
     child: Child,
     log: Arc<(Mutex<Vec<String>>, Condvar)>,
     pub address: String,
+    _files: tempfile::TempDir,
 }
 
 impl Server {
@@ -25,9 +26,11 @@ impl Server {
         Server::from(gearhouse(&["serve", "--listen", "127.0.0.1:0"]).args(options))
     }
 
-    /// By this command, which must log where it listens.
+    /// By this command, which must log where it listens, in a directory of its own.
     #[track_caller]
     pub fn from(command: &mut Command) -> Server {
+        let files = tempfile::tempdir().expect("a directory for the server");
+        command.current_dir(files.path());
         let mut child = command.spawn().expect("start the server");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let log: Arc<(Mutex<Vec<String>>, Condvar)> = Arc::default();
@@ -38,7 +41,7 @@ impl Server {
                 for_reader.1.notify_all();
             }
         });
-        let mut server = Server { child, log, address: String::new() };
+        let mut server = Server { child, log, address: String::new(), _files: files };
         let line = server.logged("listening on ");
         let (_, address) = line.split_once("listening on ").expect("what was waited for");
         server.address = address.trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned();

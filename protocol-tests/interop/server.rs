@@ -107,7 +107,9 @@ fn spawn(target: &Target, port: u16, directory: &Path) -> Result<Child, String> 
     let mut command = match target {
         Target::Gearhouse => {
             let mut command = Command::new(env!("CARGO_BIN_EXE_gearhouse"));
-            command.args(["serve", "--store", "memory", "--listen", &format!("127.0.0.1:{port}")]);
+            command
+                .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+                .arg(directory.join("data"));
             command
         }
         Target::Gearmand(path) => {

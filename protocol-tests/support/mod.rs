@@ -2,7 +2,7 @@
 //!
 //! Nothing here uses the library under test: packet numbers, framing and texts are written down a second time,
 //! so that an error in one place cannot hide an equal error in the other.
-#![allow(dead_code, reason = "each test module uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test module uses its own part")]
 
 pub mod kind;
 pub mod peer;

@@ -58,15 +58,25 @@ pub(super) struct Options {
     #[arg(long, value_name = "N", help_heading = NETWORK)]
     pub(super) keepalive_count: Option<NonZeroU32>,
 
-    /// Where jobs are kept [default: memory]
+    /// Where background jobs are kept [default: sqlite]
     ///
-    /// `memory` keeps nothing over a restart.
+    /// `sqlite` keeps them in the data directory: a background job is acknowledged when a crash can no longer lose
+    /// it. `memory` keeps nothing over a restart. Foreground jobs are in memory with both.
     #[arg(long, value_name = "STORE", help_heading = STORAGE)]
     pub(super) store: Option<Store>,
 
-    /// Directory for what is kept on disk; the memory store has no use for it and refuses it
+    /// Directory that jobs are kept in; made if there is none [default: ./gearhouse-data, or systemd's state directory]
+    ///
+    /// Under systemd, `StateDirectory=gearhouse` in the unit file makes it /var/lib/gearhouse.
     #[arg(long, value_name = "DIR", help_heading = STORAGE)]
     pub(super) data_dir: Option<PathBuf>,
+
+    /// Start although something in the data directory is damaged, without what that is; the log tells each job
+    ///
+    /// For one start, after a refusal. Keep a copy of the directory. It can't be said in the configuration file.
+    #[arg(long, help_heading = STORAGE)]
+    #[serde(skip)]
+    pub(super) salvage: bool,
 
     /// Largest packet that is accepted, which bounds a job's payload and its result [default: 256MiB]
     ///
@@ -92,7 +102,10 @@ pub(super) struct Options {
     #[arg(long, value_name = "N", help_heading = BOUNDS)]
     pub(super) max_connections: Option<NonZeroUsize>,
 
-    /// Memory for all jobs together; beyond it new jobs are refused [default: half of the machine's]
+    /// Memory for all jobs together; beyond it new jobs are refused [default: a quarter of the machine's]
+    ///
+    /// With the sqlite store, payloads that are not needed soon leave memory when half of it is taken, so that some
+    /// hundred bytes for each waiting job is what counts.
     #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
     pub(super) max_memory: Option<Size>,
 
@@ -173,10 +186,13 @@ pub(super) struct Options {
     pub(super) log_file: Option<PathBuf>,
 }
 
-/// Where jobs are kept.
-#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+/// Where background jobs are kept.
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Store {
+    /// In the data directory, safe from crashes
+    #[default]
+    Sqlite,
     /// In memory only
     Memory,
 }
@@ -196,7 +212,7 @@ impl Options {
     /// These options, and where one was not said, the one of `under`.
     pub(super) fn over(self, under: Options) -> Options {
         macro_rules! first_said {
-            ($($field:ident)*) => { Options { $($field: self.$field.or(under.$field),)* } };
+            ($($field:ident)*) => { Options { $($field: self.$field.or(under.$field),)* salvage: self.salvage } };
         }
         first_said! {
             config listen backlog keepalive_idle keepalive_interval keepalive_count store data_dir max_frame

@@ -16,7 +16,7 @@ use super::Failure;
 use super::address::Address;
 use super::options::{LogFormat, Options, Store};
 use super::values::{CountOrAll, Size, Span, SpanOrOff};
-use crate::config::{Config, Keepalive, Limits, default_handle_prefix};
+use crate::config::{Config, Keepalive, Limits, StoreConfig, default_data_dir, default_handle_prefix};
 use crate::engine::Settings;
 use crate::logging::{self, Destination};
 use crate::machine::default_max_memory;
@@ -91,12 +91,11 @@ pub(super) enum ConfigError {
         /// What would do.
         bounds: &'static str,
     },
-    /// A directory for a store that has no use for it.
+    /// Something that the chosen store has no use for.
     #[error(
-        "option data-dir ({dir}) has no meaning with the memory store: it keeps nothing on disk; a durable store \
-         comes with a later version", dir = .0.display()
+        "option {0} has no meaning with --store memory, which keeps nothing on disk; leave one of them out"
     )]
-    DataDir(PathBuf),
+    MemoryStore(&'static str),
     /// A prefix that would make handles some library cannot read.
     #[error("handle-prefix {0:?} is no prefix for job handles: {1}")]
     HandlePrefix(String, &'static str),
@@ -119,7 +118,6 @@ pub(super) fn resolve(said: Options) -> Result<(Config, logging::Options), Confi
         Some(path) => said.over(read(&path)?),
         None => said,
     };
-    check_store(&said)?;
     check_bounds(&said)?;
     let default = Config::default();
     let log = log_options(&said)?;
@@ -134,6 +132,7 @@ pub(super) fn resolve(said: Options) -> Result<(Config, logging::Options), Confi
         threads: said.threads.map(NonZero::get),
         file_descriptors: said.file_descriptors.map(NonZero::get),
         limits: limits(&said),
+        store: store(&said)?,
         engine: Settings { verbose: gearmand_word(&log.level).to_owned(), ..settings(&said)? },
         stop_timeout: said.stop_timeout.map_or(default.stop_timeout, |SpanOrOff(span)| span),
         ..default
@@ -148,10 +147,15 @@ fn read(path: &Path) -> Result<Options, ConfigError> {
         .map_err(|source| ConfigError::File { path: path.to_owned(), source: Box::new(source) })
 }
 
-fn check_store(said: &Options) -> Result<(), ConfigError> {
-    match (said.store.unwrap_or(Store::Memory), &said.data_dir) {
-        (Store::Memory, Some(dir)) => Err(ConfigError::DataDir(dir.clone())),
-        (Store::Memory, None) => Ok(()),
+fn store(said: &Options) -> Result<Option<StoreConfig>, ConfigError> {
+    match said.store.unwrap_or_default() {
+        Store::Sqlite => Ok(Some(StoreConfig {
+            directory: said.data_dir.clone().unwrap_or_else(default_data_dir),
+            salvage: said.salvage,
+        })),
+        Store::Memory if said.data_dir.is_some() => Err(ConfigError::MemoryStore("data-dir")),
+        Store::Memory if said.salvage => Err(ConfigError::MemoryStore("salvage")),
+        Store::Memory => Ok(None),
     }
 }
 
@@ -347,6 +351,8 @@ mod tests {
             ("keepalive-idle", "7s"),
             ("keepalive-interval", "7s"),
             ("keepalive-count", "7"),
+            ("store", "memory"),
+            ("data-dir", "/7"),
             ("max-frame", "7"),
             ("max-outbox", "7"),
             ("frame-timeout", "7s"),
@@ -382,7 +388,7 @@ mod tests {
             let from_file = config(&["--config", file.path().to_str().unwrap()]);
             assert_eq!(format!("{from_file:?}"), changed, "key {name}");
         }
-        let elsewhere = ["config", "store", "data-dir", "log-format", "log-file"];
+        let elsewhere = ["config", "salvage", "log-format", "log-file"];
         let all = command().get_arguments().count();
         assert_eq!(values.len() + elsewhere.len(), all, "an option is missing above");
     }
@@ -407,8 +413,10 @@ mod tests {
         assert!(message.contains("line 1") && message.contains("write :4730"), "{message}");
         let message = refusal_of_file("config = \"other.toml\"");
         assert!(message.contains("unknown field `config`"), "{message}");
-        let message = refusal_of_file("store = \"sqlite\"");
+        let message = refusal_of_file("store = \"redis\"");
         assert!(message.contains("sqlite") && message.contains("memory"), "{message}");
+        let message = refusal_of_file("salvage = true");
+        assert!(message.contains("unknown field `salvage`"), "{message}");
         let message = refusal_of_file("backlog: 5");
         assert!(message.contains("line 1"), "{message}");
     }
@@ -437,10 +445,19 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_for_the_memory_store_is_refused_not_ignored() {
-        let message = refusal(&["--store", "memory", "--data-dir", "/var/lib/gearhouse"]);
-        assert!(message.contains("data-dir (/var/lib/gearhouse)"), "{message}");
-        assert!(message.contains("keeps nothing on disk"), "{message}");
+    fn jobs_are_kept_on_disk_unless_memory_is_asked_for() {
+        let store = |args: &[&str]| config(args).store.map(|store| (store.directory, store.salvage));
+        assert_eq!(store(&[]), Some((default_data_dir(), false)));
+        assert_eq!(store(&["--data-dir", "/d", "--salvage"]), Some(("/d".into(), true)));
+        assert_eq!(store(&["--store", "memory"]), None);
+    }
+
+    #[test]
+    fn what_the_memory_store_has_no_use_for_is_refused_not_ignored() {
+        for option in ["--data-dir=/var/lib/gearhouse", "--salvage"] {
+            let message = refusal(&["--store", "memory", option]);
+            assert!(message.contains("keeps nothing on disk"), "{message}");
+        }
     }
 
     #[test]

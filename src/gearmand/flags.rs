@@ -104,7 +104,7 @@ pub(super) const SECTIONS: &[(&str, &[Flag])] = &[
         switch("ssl", None, "TLS.")
             .refused("TLS is not provided yet; listen on localhost and let a TLS proxy such as stunnel or haproxy stand in front"),
         switch("store-queue-on-shutdown", None, "Store queued jobs at exit.")
-            .refused("jobs are kept in memory only; a store of Gearhouse's own (`gearhouse serve --data-dir DIR`) is to come"),
+            .refused("jobs are kept in memory only; `gearhouse serve --data-dir DIR` keeps background jobs on disk"),
     ]),
     ("Without effect here", &[
         text("http-port", None, "PORT", "8080", "Port of --protocol http.")

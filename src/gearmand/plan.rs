@@ -129,9 +129,8 @@ fn refuse_other_queues(given: &Given) -> Result<(), Refusal> {
     }
     if KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known)) {
         let instead = format!(
-            "{name} is not provided, and without it queued jobs would be lost when the server ends; use \
-             --queue-type=builtin if that may be, or wait for Gearhouse's own store (`gearhouse serve \
-             --data-dir DIR`), which is to come"
+            "{name} is not provided, and without it queued jobs would be lost when the server ends; `gearhouse serve \
+             --data-dir DIR` keeps background jobs on disk, and --queue-type=builtin does without"
         );
         return Err(Refusal::NotProvided { flag: "queue-type", instead });
     }

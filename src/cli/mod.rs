@@ -10,6 +10,7 @@ mod address;
 mod admin;
 mod options;
 mod serve;
+mod store;
 mod submit;
 mod table;
 mod values;
@@ -68,6 +69,9 @@ enum Command {
     /// Look at a running server, and steer it
     #[command(after_long_help = admin::HELP)]
     Admin(admin::Admin),
+    /// Look at the store of a stopped server, check it, take its jobs elsewhere
+    #[command(after_long_help = store::HELP)]
+    Store(store::Store),
 }
 
 /// Where the server is.
@@ -126,6 +130,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Submit(submit) => submit.run(),
         Command::Work(work) => work.run(),
         Command::Admin(admin) => admin.run(),
+        Command::Store(store) => store.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -170,6 +175,7 @@ fn command() -> clap::Command {
         .mut_subcommand("submit", |submit| submit.mut_arg("server", with_variable))
         .mut_subcommand("work", |work| work.mut_arg("server", with_variable))
         .mut_subcommand("admin", |admin| admin.mut_arg("server", with_variable))
+        .mut_subcommand("store", |store| store.mut_arg("data_dir", with_variable))
 }
 
 fn refuse_unknown_variables(command: &clap::Command) -> Result<(), Failure> {

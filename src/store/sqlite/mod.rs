@@ -8,16 +8,22 @@
 mod append;
 mod directory;
 mod fold;
+mod import;
+mod inspect;
 mod read;
 mod replay;
 mod row;
 mod schema;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
+pub use self::import::Import;
+pub use self::inspect::Inspection;
 pub use self::replay::Damage;
+pub use self::verify::{Counts, Fault};
 
 use self::directory::Directory;
 use self::fold::Fold;

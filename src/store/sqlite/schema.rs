@@ -1,8 +1,10 @@
 //! The tables, and how the database is set up.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{from_sqlite, row};
 use crate::store::StoreError;
@@ -12,7 +14,7 @@ use crate::types::JobId;
 const APPLICATION: i64 = 0x4765_6172;
 
 /// The newest format that this program reads and the one it writes.
-const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 1;
 
 /// Pages in the write-ahead log before they are moved to the data file: small and often, so that no commit waits long.
 const CHECKPOINT_PAGES: u32 = 1000;
@@ -40,16 +42,62 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<StoreError>> {
+/// A connection that cannot change anything.
+///
+/// If there is a write-ahead log it is read too, and SQLite keeps its index of it in a file beside it. If there is
+/// none, the file is read as it is, and nothing beside it is made.
+pub(super) fn open_to_read(path: &Path, has_log: bool) -> Result<Connection, StoreError> {
+    let fault = |error| from_sqlite(path, &error);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let uri = if has_log { uri(path) } else { uri(path) + "?immutable=1" };
+    let connection = Connection::open_with_flags(uri, flags).map_err(fault)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fault)?;
+    match identify(&connection).map_err(fault)? {
+        Some((APPLICATION, FORMAT)) => Ok(connection),
+        Some((APPLICATION, found)) => Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT }),
+        Some(_) => Err(StoreError::Foreign { path: path.to_owned() }),
+        None => Err(StoreError::Missing { path: path.to_owned() }),
+    }
+}
+
+/// The path as a URI, in which it may hold any bytes.
+fn uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri
+}
+
+/// Whose file this is, and its format; `None` if nothing was written to it yet.
+fn identify(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(if (application, format, tables) == (0, 0, 0) { None } else { Some((application, format)) })
+}
+
+/// Makes the tables if there are none. A refusal if the file is not one that this program can read and write.
+pub(super) fn prepare(connection: &Connection, path: &Path) -> rusqlite::Result<Option<StoreError>> {
     let path = path.to_owned();
-    match (application, format, tables) {
-        (0, 0, 0) => create(connection)?,
-        (APPLICATION, FORMAT, _) => {}
-        (APPLICATION, found, _) => return Ok(Some(StoreError::Newer { path, found, known: FORMAT })),
-        _ => return Ok(Some(StoreError::Foreign { path })),
+    match identify(connection)? {
+        None => create(connection)?,
+        Some((APPLICATION, FORMAT)) => {}
+        Some((APPLICATION, found)) => return Ok(Some(StoreError::Newer { path, found, known: FORMAT })),
+        Some(_) => return Ok(Some(StoreError::Foreign { path })),
+    }
+    Ok(None)
+}
+
+fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<StoreError>> {
+    if let Some(refusal) = prepare(connection, path)? {
+        return Ok(Some(refusal));
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // Each commit reaches the disk before it returns.

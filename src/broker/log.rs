@@ -78,10 +78,6 @@ impl Log {
     /// Takes a record. The caller calls [`Log::signal`] when it has let go of its locks.
     pub fn push(&self, record: Record<'_>) -> Result<RecordNo, Refusal> {
         let size = self.admit(&record)?;
-        if self.fault() == Fault::Failed {
-            // An end that nothing will write: the job runs again after the next start.
-            return Ok(RecordNo::NONE);
-        }
         self.bytes.fetch_add(size, Ordering::Relaxed);
         let mut pending = self.lock();
         pending.last += 1;
@@ -89,16 +85,16 @@ impl Log {
         Ok(RecordNo(pending.last))
     }
 
-    /// Bytes of a record that may be taken. Ends always are.
+    /// Bytes of a record that may be taken. Ends are, as long as anything is.
     fn admit(&self, record: &Record<'_>) -> Result<usize, Refusal> {
         let size = size_of(record);
         match (record, self.fault()) {
+            (_, Fault::Failed) => Err(Refusal::STORE_FAILED),
             (Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_), _)
             | (Record::Function { limits: [None, None, None], pinned: false, .. }, _) => Ok(size),
             _ if size > LARGEST => Err(Refusal::FRAME_TOO_LARGE),
             (_, Fault::None) => Ok(size),
             (_, Fault::Full) => Err(Refusal::DISK_FULL),
-            (_, Fault::Failed) => Err(Refusal::STORE_FAILED),
         }
     }
 
@@ -137,9 +133,13 @@ impl Log {
         }
     }
 
-    /// Whether kept jobs are taken.
-    pub fn is_healthy(&self) -> bool {
-        self.fault() == Fault::None
+    /// Whether kept jobs are taken, and if not, why.
+    pub fn readiness(&self) -> Result<(), Refusal> {
+        match self.fault() {
+            Fault::None => Ok(()),
+            Fault::Full => Err(Refusal::DISK_FULL),
+            Fault::Failed => Err(Refusal::STORE_FAILED),
+        }
     }
 
     /// Tells the store's thread to end once all that has gathered is safe.

@@ -156,11 +156,6 @@ impl Broker {
         }
     }
 
-    /// Whether background jobs are taken.
-    pub fn is_healthy(&self) -> bool {
-        self.storage.as_ref().is_none_or(|storage| storage.log.is_healthy())
-    }
-
     /// Returns when all that was taken is safe. Nothing may be asked of the broker afterwards. Blocks.
     pub fn close_store(&self) {
         if let Some(storage) = &self.storage {

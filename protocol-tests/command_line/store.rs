@@ -190,7 +190,7 @@ fn jobs_are_counted_by_priority_state_and_function() {
         ("delayed", json!(1)),
         ("recurring", json!(1)),
         ("functions_kept", json!(2)),
-        ("payload_bytes", json!(5 + 13 + 256 + 1 + 3)),
+        ("payload_bytes", json!(5 + 12 + 256 + 1 + 3)),
         ("oldest", json!({"number": 2, "function": "resize"})),
         ("format", json!(1)),
         ("next_number", json!((1_u64 << 40) + 1)),
@@ -200,11 +200,11 @@ fn jobs_are_counted_by_priority_state_and_function() {
     for (key, value) in expected {
         assert_eq!(told[key], value, "{key}");
     }
-    assert_eq!(told["functions"][0], json!({"function": "resize", "jobs": 3, "payload_bytes": 18}));
+    assert_eq!(told["functions"][0], json!({"function": "resize", "jobs": 3, "payload_bytes": 17}));
     let table = store("info", &data, &["--limit", "1"]).well();
     assert!(
         table.ends_with(
-            "\n\nFUNCTION  JOBS  BYTES\nresize       3     18\nand 3 more: --limit all lists them\n"
+            "\n\nFUNCTION  JOBS  BYTES\nresize       3     17\nand 3 more: --limit all lists them\n"
         )
     );
     assert!(table.contains("oldest job      2, of resize\n"), "{table}");

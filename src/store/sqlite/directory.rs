@@ -21,7 +21,15 @@ const RESERVE: i64 = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing it is not enough if a child process was forked meanwhile: until that runs its own program it has the
+        // file open too.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Directory {
@@ -48,7 +56,7 @@ impl Directory {
         let lock = lock.map_err(|source| StoreError::Io { path: lock_path.clone(), source })?;
         warn_of_network(path);
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(StoreError::Io { path: lock_path, source }),
         }

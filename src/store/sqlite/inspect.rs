@@ -22,7 +22,7 @@ use crate::types::JobId;
 pub struct Inspection {
     connection: Connection,
     has_log: bool,
-    // Dropped in this order: the index goes when no connection needs it, the lock last.
+    // Dropped in this order: the index goes when the connection is closed, the lock last.
     _index: Option<Index>,
     directory: Directory,
 }

@@ -34,11 +34,12 @@ use crate::types::JobId;
 /// The store in a data directory.
 #[derive(Debug)]
 pub struct SqliteStore {
-    directory: Directory,
     connection: Connection,
     fold: Fold,
     salvage: bool,
     damage: Vec<Damage>,
+    // Dropped last: closing the connection still writes.
+    directory: Directory,
 }
 
 impl SqliteStore {

@@ -46,8 +46,7 @@ fn a_short_write_is_completed() {
 
 #[test]
 fn a_write_error_is_final() {
-    let outcomes =
-        [false, true].map(|lasts| at_every_call(Fault { kinds: "WTU", action: "5", lasts }));
+    let outcomes = [false, true].map(|lasts| at_every_call(Fault { kinds: "WTU", action: "5", lasts }));
     assert!(outcomes.iter().all(|outcome| outcome.failed > 0), "{outcomes:?}");
 }
 
@@ -100,11 +99,9 @@ fn at_every_call(fault: Fault) -> Outcome {
         outcome.failed += usize::from(marks("failed"));
         outcome.refused += usize::from(marks("refused"));
         let what = format!("{} {} at call {call}, lasting: {}", fault.kinds, fault.action, fault.lasts);
-        for treatment in [
-            AfterFailedSync::StillDirty,
-            AfterFailedSync::Forgotten,
-            AfterFailedSync::Mixed(call as u64),
-        ] {
+        for treatment in
+            [AfterFailedSync::StillDirty, AfterFailedSync::Forgotten, AfterFailedSync::Mixed(call as u64)]
+        {
             if marks("failed") || treatment == AfterFailedSync::StillDirty {
                 outcome.images += cut_at_some_points(&events, treatment, &plans, call as u64, &what);
             }

@@ -71,7 +71,9 @@ impl Model {
             .map(|(id, _)| id)
             .collect();
         let rest = self.schedules == other.schedules && self.functions == other.functions;
-        format!("jobs missing {missing:?}, too many {extra:?}, changed {changed:?}, the rest is the same: {rest}")
+        format!(
+            "jobs missing {missing:?}, too many {extra:?}, changed {changed:?}, the rest is the same: {rest}"
+        )
     }
 }
 

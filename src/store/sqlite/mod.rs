@@ -9,16 +9,22 @@ mod append;
 mod checkpoint;
 mod directory;
 mod fold;
+mod import;
+mod inspect;
 mod read;
 mod replay;
 mod row;
 mod schema;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
+pub use self::import::Import;
+pub use self::inspect::Inspection;
 pub use self::replay::Damage;
+pub use self::verify::{Counts, Fault};
 
 use self::checkpoint::Checkpoints;
 use self::directory::Directory;
@@ -30,12 +36,13 @@ use crate::types::JobId;
 /// The store in a data directory.
 #[derive(Debug)]
 pub struct SqliteStore {
-    directory: Directory,
     connection: Connection,
     checkpoints: Checkpoints,
     fold: Fold,
     salvage: bool,
     damage: Vec<Damage>,
+    // Dropped last: closing the connection still writes.
+    directory: Directory,
 }
 
 impl SqliteStore {
@@ -88,8 +95,8 @@ impl Store for SqliteStore {
         }
         self.damage = replayed.damage;
         self.judge(checkpoint::run_all(&self.connection))?;
-        let first = schema::reserve_numbers(&mut self.connection, replayed.next_number);
-        let first = self.judge(first)?;
+        let first = JobId(replayed.next_number);
+        self.judge(schema::reserve_numbers(&self.connection, first))?;
         self.judge(checkpoint::allow_at_close(&self.connection, true))?;
         Ok(first)
     }

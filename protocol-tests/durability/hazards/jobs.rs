@@ -235,7 +235,7 @@ fn a_job_whose_time_passed_while_no_server_ran_is_handed_out_at_once() {
 
 #[test]
 fn a_recurring_job_keeps_handle_and_fields() {
-    let mut house = House::with(&["--job-attempts", "unlimited"]);
+    let mut house = House::gearhouse(&[]);
     let mut client = house.connect();
     let declare = |client: &mut crate::support::Peer, minute: &[u8]| {
         client.send(kind::SUBMIT_JOB_SCHED, &[b"f", b"id", minute, b"4", b"29", b"2", b"*", b"x"]);

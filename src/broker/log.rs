@@ -3,6 +3,7 @@
 //! The engine's records are pushed under its lock, in its order. The store's own thread swaps out all that has
 //! gathered, appends it, publishes how far the log is safe, and tells the connections whose answers waited for that.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -150,6 +151,9 @@ impl Log {
 
     /// The store's thread.
     pub fn commit_all(&self, mut store: Box<dyn Store>) {
+        if !store.refill_reserve() {
+            self.note_full("there is no room on the disk: background jobs are refused until there is");
+        }
         let mut untidy = true;
         loop {
             match self.next_batch(&mut *store, &mut untidy) {
@@ -205,9 +209,7 @@ impl Log {
         loop {
             match store.append(batch) {
                 Err(error @ StoreError::Full { .. }) => {
-                    if self.fault.swap(Fault::Full as u8, Ordering::Relaxed) != Fault::Full as u8 {
-                        tracing::error!("{error}");
-                    }
+                    self.note_full(&error);
                     if !store.use_reserve() {
                         if self.lock().is_closing {
                             return Err(error);
@@ -217,6 +219,12 @@ impl Log {
                 }
                 appended => return appended,
             }
+        }
+    }
+
+    fn note_full(&self, what: impl Display) {
+        if self.fault.swap(Fault::Full as u8, Ordering::Relaxed) != Fault::Full as u8 {
+            tracing::error!("{what}");
         }
     }
 

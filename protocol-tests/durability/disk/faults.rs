@@ -6,13 +6,13 @@
 
 use super::driver::{Ending, Plan, drive};
 use super::page_cache::{AfterFailedSync, PageCache};
-use super::script::Model;
+use super::script::{LARGE, Model};
 use super::shim::{Bench, quick_place};
 use super::trace::{Event, count};
 use super::watch::{Watch, check};
 
 /// Calls of a run that fail in a plain test run, for each kind of fault; `GEARHOUSE_DISK_FAULTS=all` fails every one.
-const CALLS: usize = 16;
+const CALLS: usize = 10;
 
 /// Kinds of calls that may find no room.
 const GROWING: &str = "WTAC";
@@ -46,8 +46,7 @@ fn a_short_write_is_completed() {
 
 #[test]
 fn a_write_error_is_final() {
-    let outcomes =
-        [false, true].map(|lasts| at_every_call(Fault { kinds: "WTU", action: "5", lasts }));
+    let outcomes = [false, true].map(|lasts| at_every_call(Fault { kinds: "WTU", action: "5", lasts }));
     assert!(outcomes.iter().all(|outcome| outcome.failed > 0), "{outcomes:?}");
 }
 
@@ -71,9 +70,9 @@ struct Outcome {
 
 /// Runs a driver, once for each call that fails, and another one behind it on a good disk.
 fn at_every_call(fault: Fault) -> Outcome {
+    let (seed, batches) = if fault.kinds == INDEX { (LARGE, 5) } else { (40, 50) };
     let plans = [Ending::Close, Ending::Kill, Ending::Close];
-    let plans: Vec<Plan> =
-        (40..).zip(plans).map(|(seed, ending)| Plan { seed, batches: 60, ending }).collect();
+    let plans: Vec<Plan> = (seed..).zip(plans).map(|(seed, ending)| Plan { seed, batches, ending }).collect();
     let bench = Bench::new();
     drive(&bench, plans[0]);
     let calls = count(&bench.trace(), fault.kinds);
@@ -99,12 +98,14 @@ fn at_every_call(fault: Fault) -> Outcome {
         outcome.full += usize::from(marks("full"));
         outcome.failed += usize::from(marks("failed"));
         outcome.refused += usize::from(marks("refused"));
+        if let Some(kept) = std::env::var_os("GEARHOUSE_DISK_KEEP") {
+            // For whoever looks into what went wrong.
+            std::fs::copy(bench.path("trace"), kept).unwrap();
+        }
         let what = format!("{} {} at call {call}, lasting: {}", fault.kinds, fault.action, fault.lasts);
-        for treatment in [
-            AfterFailedSync::StillDirty,
-            AfterFailedSync::Forgotten,
-            AfterFailedSync::Mixed(call as u64),
-        ] {
+        for treatment in
+            [AfterFailedSync::StillDirty, AfterFailedSync::Forgotten, AfterFailedSync::Mixed(call as u64)]
+        {
             if marks("failed") || treatment == AfterFailedSync::StillDirty {
                 outcome.images += cut_at_some_points(&events, treatment, &plans, call as u64, &what);
             }

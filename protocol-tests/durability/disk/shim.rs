@@ -41,7 +41,10 @@ impl Bench {
 
     /// Puts a program behind the shim. `records`: with a trace.
     pub fn put_between(&self, command: &mut Command, records: bool) {
-        command.env("LD_PRELOAD", &SHIM.1).env("DISK_UNDER", self.store()).env("DISK_FAULT", self.path("fault"));
+        command
+            .env("LD_PRELOAD", &SHIM.1)
+            .env("DISK_UNDER", self.store())
+            .env("DISK_FAULT", self.path("fault"));
         if records {
             command.env("DISK_TRACE", self.path("trace")).env("DISK_MARKS", self.path("marks"));
         }

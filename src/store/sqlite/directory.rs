@@ -24,7 +24,7 @@ impl Directory {
     /// Takes the directory, made if there is none: readable by its owner only, since payloads may be private.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
         let fault = |source| StoreError::Io { path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fault)?;
+        make(path).map_err(fault)?;
         check_owner(path)?;
         let lock_path = path.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
@@ -59,6 +59,21 @@ impl Directory {
     pub fn jobs(&self) -> PathBuf {
         self.path.join("jobs.db")
     }
+}
+
+/// Makes a directory and those above it that are missing. A crash must not lose them: that would be to lose what is in
+/// them.
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make(above)?;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
+        _ => {}
+    }
+    File::open(above)?.sync_all()
 }
 
 /// Root may use any directory; anyone else only their own, or files made now could not be opened later.

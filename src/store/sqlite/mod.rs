@@ -16,6 +16,7 @@ mod schema;
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Connection, ErrorCode};
 
 pub use self::replay::Damage;
@@ -47,7 +48,12 @@ impl SqliteStore {
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
     pub fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let directory = Directory::lock(path)?;
-        let (connection, checkpoints) = schema::open(&directory.jobs())?;
+        let opened = schema::open(&directory.jobs());
+        let (connection, checkpoints) = match opened {
+            // Set aside for a full disk, also at start.
+            Err(StoreError::Full { .. }) if directory.release_reserve() => schema::open(&directory.jobs())?,
+            opened => opened?,
+        };
         if !directory.set_reserve_aside() {
             tracing::warn!("{}: no room to set aside for a full disk", path.display());
         }
@@ -62,6 +68,11 @@ impl SqliteStore {
     /// The file that holds the jobs.
     pub fn file(&self) -> PathBuf {
         self.directory.jobs()
+    }
+
+    fn reserve_numbers(&mut self, at_least: u64) -> Result<JobId, StoreError> {
+        let first = schema::reserve_numbers(&mut self.connection, at_least);
+        self.judge(first)
     }
 
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
@@ -88,8 +99,12 @@ impl Store for SqliteStore {
         }
         self.damage = replayed.damage;
         self.judge(checkpoint::run_all(&self.connection))?;
-        let first = schema::reserve_numbers(&mut self.connection, replayed.next_number);
-        let first = self.judge(first)?;
+        let first = match self.reserve_numbers(replayed.next_number) {
+            Err(StoreError::Full { .. }) if self.use_reserve() => {
+                self.reserve_numbers(replayed.next_number)?
+            }
+            first => first?,
+        };
         self.judge(checkpoint::allow_at_close(&self.connection, true))?;
         Ok(first)
     }
@@ -124,6 +139,10 @@ impl Store for SqliteStore {
 fn from_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     let what = error.to_string();
+    // The index in shared memory is a file, too; SQLite does not say what kept it from growing, and nothing of it lasts.
+    if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE) {
+        return StoreError::Full { path };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path },
         Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what },

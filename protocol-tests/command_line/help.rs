@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::run::{end, gearhouse, run};
 
-const COMMANDS: [&[&str]; 6] = [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"]];
+const COMMANDS: [&[&str]; 7] =
+    [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"], &["bench"]];
 
 fn help(command: &[&str]) -> String {
     run(&[command, &["--help"]].concat()).well()

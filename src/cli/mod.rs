@@ -8,6 +8,7 @@
 
 mod address;
 mod admin;
+mod bench;
 mod options;
 mod serve;
 mod submit;
@@ -68,6 +69,9 @@ enum Command {
     /// Look at a running server, and steer it
     #[command(after_long_help = admin::HELP)]
     Admin(admin::Admin),
+    /// Measure how fast a job server is, this one or any other
+    #[command(after_long_help = bench::HELP)]
+    Bench(bench::Bench),
 }
 
 /// Where the server is.
@@ -126,6 +130,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Submit(submit) => submit.run(),
         Command::Work(work) => work.run(),
         Command::Admin(admin) => admin.run(),
+        Command::Bench(bench) => bench.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -170,6 +175,7 @@ fn command() -> clap::Command {
         .mut_subcommand("submit", |submit| submit.mut_arg("server", with_variable))
         .mut_subcommand("work", |work| work.mut_arg("server", with_variable))
         .mut_subcommand("admin", |admin| admin.mut_arg("server", with_variable))
+        .mut_subcommand("bench", |bench| bench.mut_arg("server", with_variable))
 }
 
 fn refuse_unknown_variables(command: &clap::Command) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::posix_fallocate;
+use nix::sys::statfs::{AFS_SUPER_MAGIC, CODA_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::unistd::geteuid;
 
 use crate::store::StoreError;
@@ -29,6 +30,7 @@ impl Directory {
         let lock_path = path.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.map_err(|source| StoreError::Io { path: lock_path.clone(), source })?;
+        warn_of_network(path);
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
@@ -74,6 +76,24 @@ fn make(path: &Path) -> io::Result<()> {
         _ => {}
     }
     File::open(above)?.sync_all()
+}
+
+/// What a server elsewhere calls written need not be on its disk, and two machines may not see each other's locks.
+fn warn_of_network(path: &Path) {
+    let networks = [
+        (NFS_SUPER_MAGIC, "NFS"),
+        (SMB_SUPER_MAGIC, "SMB"),
+        (CODA_SUPER_MAGIC, "Coda"),
+        (AFS_SUPER_MAGIC, "AFS"),
+    ];
+    // A system that does not tell warns of nothing.
+    let Ok(found) = statfs(path) else { return };
+    if let Some((_, name)) = networks.iter().find(|(kind, _)| *kind == found.filesystem_type()) {
+        tracing::warn!(
+            "{} is on {name}: what is acknowledged there is as safe as that server makes it; a local disk is better",
+            path.display()
+        );
+    }
 }
 
 /// Root may use any directory; anyone else only their own, or files made now could not be opened later.

@@ -7,5 +7,6 @@ mod help;
 mod run;
 mod serve;
 mod server;
+mod store;
 mod submit;
 mod work;

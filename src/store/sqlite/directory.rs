@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::posix_fallocate;
@@ -11,6 +11,9 @@ use nix::unistd::geteuid;
 
 use crate::store::StoreError;
 
+/// The file that holds the jobs.
+const JOBS: &str = "jobs.db";
+
 /// Bytes set aside for a full disk: what is gathered in memory and the ends of running jobs fit in.
 const RESERVE: i64 = 16 << 20;
 
@@ -18,21 +21,42 @@ const RESERVE: i64 = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing it is not enough if a child process was forked meanwhile: until that runs its own program it has the
+        // file open too.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Directory {
     /// Takes the directory, made if there is none: readable by its owner only, since payloads may be private.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
         let fault = |source| StoreError::Io { path: path.to_owned(), source };
-        make(path).map_err(fault)?;
+        make_directory(path).map_err(fault)?;
+        Self::lock_made(path)
+    }
+
+    /// Takes a directory that must hold a store already.
+    pub fn lock_existing(path: &Path) -> Result<Self, StoreError> {
+        if !path.join(JOBS).exists() {
+            return Err(StoreError::Missing { path: path.to_owned() });
+        }
+        Self::lock_made(path)
+    }
+
+    fn lock_made(path: &Path) -> Result<Self, StoreError> {
         check_owner(path)?;
         let lock_path = path.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        // One that is there need not be writable to be locked: a copy on a read-only disk can be looked at.
+        let lock = File::open(&lock_path).or_else(|_| make(&lock_path));
         let lock = lock.map_err(|source| StoreError::Io { path: lock_path.clone(), source })?;
         warn_of_network(path);
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(StoreError::Io { path: lock_path, source }),
         }
@@ -57,20 +81,51 @@ impl Directory {
         fs::remove_file(self.path.join("reserve")).is_ok()
     }
 
+    /// Makes safe which files there are. SQLite does so when it makes its write-ahead log, but does not say if it fails.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
+        synced.map_err(|source| StoreError::Io { path: self.path.clone(), source })
+    }
+
+    /// Makes the file that holds the jobs, empty, if there is none.
+    pub fn make_jobs(&self) -> Result<(), StoreError> {
+        let path = self.jobs();
+        make(&path).map(drop).map_err(|source| StoreError::Io { path, source })
+    }
+
     /// The file that holds the jobs.
     pub fn jobs(&self) -> PathBuf {
-        self.path.join("jobs.db")
+        self.path.join(JOBS)
     }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file beside the one that holds the jobs: its write-ahead log and the like.
+    pub fn beside(&self, ending: &str) -> PathBuf {
+        self.path.join(format!("{JOBS}{ending}"))
+    }
+}
+
+/// Makes a file that the directory's owner can use, also if root makes it: the server comes later, as that user.
+fn make(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    if let (true, Some(directory)) = (geteuid().is_root(), path.parent()) {
+        let owner = fs::metadata(directory)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(file)
 }
 
 /// Makes a directory and those above it that are missing. A crash must not lose them: that would be to lose what is in
 /// them.
-fn make(path: &Path) -> io::Result<()> {
+fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make(above)?;
+    make_directory(above)?;
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
         _ => {}

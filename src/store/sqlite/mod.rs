@@ -9,17 +9,23 @@ mod append;
 mod checkpoint;
 mod directory;
 mod fold;
+mod import;
+mod inspect;
 mod read;
 mod replay;
 mod row;
 mod schema;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Connection, ErrorCode};
 
+pub use self::import::Import;
+pub use self::inspect::Inspection;
 pub use self::replay::Damage;
+pub use self::verify::{Counts, Fault};
 
 use self::checkpoint::Checkpoints;
 use self::directory::Directory;
@@ -31,12 +37,13 @@ use crate::types::JobId;
 /// The store in a data directory.
 #[derive(Debug)]
 pub struct SqliteStore {
-    directory: Directory,
     connection: Connection,
     checkpoints: Checkpoints,
     fold: Fold,
     salvage: bool,
     damage: Vec<Damage>,
+    // Dropped last: closing the connection still writes.
+    directory: Directory,
 }
 
 impl SqliteStore {
@@ -70,11 +77,6 @@ impl SqliteStore {
         self.directory.jobs()
     }
 
-    fn reserve_numbers(&mut self, at_least: u64) -> Result<JobId, StoreError> {
-        let first = schema::reserve_numbers(&mut self.connection, at_least);
-        self.judge(first)
-    }
-
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
     fn judge<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
         let error = match result {
@@ -99,12 +101,14 @@ impl Store for SqliteStore {
         }
         self.damage = replayed.damage;
         self.judge(checkpoint::run_all(&self.connection))?;
-        let first = match self.reserve_numbers(replayed.next_number) {
+        let first = JobId(replayed.next_number);
+        match self.judge(schema::reserve_numbers(&self.connection, first)) {
             Err(StoreError::Full { .. }) if self.use_reserve() => {
-                self.reserve_numbers(replayed.next_number)?
+                self.judge(schema::reserve_numbers(&self.connection, first))?;
             }
-            first => first?,
-        };
+            reserved => reserved?,
+        }
+        self.directory.sync()?;
         self.judge(checkpoint::allow_at_close(&self.connection, true))?;
         Ok(first)
     }

@@ -19,6 +19,7 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Connection, ErrorCode};
 
 pub use self::import::Import;
@@ -54,7 +55,12 @@ impl SqliteStore {
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
     pub fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let directory = Directory::lock(path)?;
-        let (connection, checkpoints) = schema::open(&directory.jobs())?;
+        let opened = schema::open(&directory.jobs());
+        let (connection, checkpoints) = match opened {
+            // Set aside for a full disk, also at start.
+            Err(StoreError::Full { .. }) if directory.release_reserve() => schema::open(&directory.jobs())?,
+            opened => opened?,
+        };
         if !directory.set_reserve_aside() {
             tracing::warn!("{}: no room to set aside for a full disk", path.display());
         }
@@ -96,7 +102,13 @@ impl Store for SqliteStore {
         self.damage = replayed.damage;
         self.judge(checkpoint::run_all(&self.connection))?;
         let first = JobId(replayed.next_number);
-        self.judge(schema::reserve_numbers(&self.connection, first))?;
+        match self.judge(schema::reserve_numbers(&self.connection, first)) {
+            Err(StoreError::Full { .. }) if self.use_reserve() => {
+                self.judge(schema::reserve_numbers(&self.connection, first))?;
+            }
+            reserved => reserved?,
+        }
+        self.directory.sync()?;
         self.judge(checkpoint::allow_at_close(&self.connection, true))?;
         Ok(first)
     }
@@ -131,6 +143,10 @@ impl Store for SqliteStore {
 fn from_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     let what = error.to_string();
+    // The index in shared memory is a file, too; SQLite does not say what kept it from growing, and nothing of it lasts.
+    if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE) {
+        return StoreError::Full { path };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path },
         Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what },

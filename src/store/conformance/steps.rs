@@ -8,8 +8,10 @@ use crate::engine::{Record, Standing};
 use crate::protocol::Kind;
 use crate::types::{JobId, Priority, Timestamp};
 
+type Step = fn(&mut Suite<'_>);
+
 /// Name and step, in the order in which they are run.
-pub(super) const STEPS: [(&str, fn(&mut Suite<'_>)); 15] = [
+pub(super) const STEPS: [(&str, Step); 15] = [
     ("numbers never repeat, whether or not anything was kept", numbers_never_repeat),
     ("each kind of job comes back as it was", each_kind_of_job),
     ("bytes of any value", bytes_of_any_value),
@@ -78,7 +80,7 @@ fn bytes_of_any_value(suite: &mut Suite<'_>) {
 
 fn large_bodies(suite: &mut Suite<'_>) {
     let mut large = vec![0_u8; 5 << 20];
-    large.iter_mut().zip(0_u64..).for_each(|(byte, index)| *byte = (index * index >> 7) as u8);
+    large.iter_mut().zip(0_u64..).for_each(|(byte, index)| *byte = ((index * index) >> 7) as u8);
     let batch =
         [suite.job(b"large", &large), suite.job(&[b'u'; 60_000], &large[1..]), suite.job(b"-", &large)];
     suite.append(&batch);

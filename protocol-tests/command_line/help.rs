@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::run::{end, gearhouse, run};
 
-const COMMANDS: [&[&str]; 7] =
-    [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"], &["store"]];
+const COMMANDS: [&[&str]; 8] =
+    [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"], &["store"], &["bench"]];
 
 fn help(command: &[&str]) -> String {
     run(&[command, &["--help"]].concat()).well()

@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods)] // deadlines of real processes are measured with the real clock
 
 mod conformance;
+mod disk;
 mod formats;
-
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,6 +8,7 @@
 
 mod address;
 mod admin;
+mod bench;
 mod options;
 mod serve;
 mod store;
@@ -72,6 +73,9 @@ enum Command {
     /// Look at the store of a stopped server, check it, take its jobs elsewhere
     #[command(after_long_help = store::HELP)]
     Store(store::Store),
+    /// Measure how fast a job server is, this one or any other
+    #[command(after_long_help = bench::HELP)]
+    Bench(bench::Bench),
 }
 
 /// Where the server is.
@@ -131,6 +135,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Work(work) => work.run(),
         Command::Admin(admin) => admin.run(),
         Command::Store(store) => store.run(),
+        Command::Bench(bench) => bench.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -176,6 +181,7 @@ fn command() -> clap::Command {
         .mut_subcommand("work", |work| work.mut_arg("server", with_variable))
         .mut_subcommand("admin", |admin| admin.mut_arg("server", with_variable))
         .mut_subcommand("store", |store| store.mut_arg("data_dir", with_variable))
+        .mut_subcommand("bench", |bench| bench.mut_arg("server", with_variable))
 }
 
 fn refuse_unknown_variables(command: &clap::Command) -> Result<(), Failure> {

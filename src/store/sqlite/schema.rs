@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::checkpoint::Checkpoints;
 use super::{from_sqlite, row};
 use crate::store::StoreError;
 use crate::types::JobId;
@@ -15,9 +16,6 @@ const APPLICATION: i64 = 0x4765_6172;
 
 /// The newest format that this program reads and the one it writes.
 pub(super) const FORMAT: i64 = 1;
-
-/// Pages in the write-ahead log before they are moved to the data file: small and often, so that no commit waits long.
-const CHECKPOINT_PAGES: u32 = 1000;
 
 /// Numbers set aside at each start: more than a process can give out, and few enough for 2^23 starts.
 const GENERATION: u64 = 1 << 40;
@@ -32,12 +30,13 @@ const TABLES: &str = "
 ";
 
 /// The writing connection. There is one, and it also checkpoints.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
-    let connection = Connection::open(path).map_err(|error| from_sqlite(path, &error))?;
-    let set_up = set_up(&connection, path);
-    match set_up {
+pub(super) fn open(path: &Path) -> Result<(Connection, Checkpoints), StoreError> {
+    let mut connection = Connection::open(path).map_err(|error| from_sqlite(path, &error))?;
+    let checkpoints = Checkpoints::take_over(&mut connection);
+    let checkpoints = checkpoints.map_err(|error| from_sqlite(path, &error))?;
+    match set_up(&connection, path) {
         Ok(Some(refusal)) => Err(refusal),
-        Ok(None) => Ok(connection),
+        Ok(None) => Ok((connection, checkpoints)),
         Err(error) => Err(from_sqlite(path, &error)),
     }
 }
@@ -102,7 +101,6 @@ fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<Store
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // Each commit reaches the disk before it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
     connection.set_prepared_statement_cache_capacity(32);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::run::{end, gearhouse, run};
 
 const COMMANDS: [&[&str]; 8] =
-    [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"], &["store"], &["bench"]];
+    [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"], &["bench"], &["store"]];
 
 fn help(command: &[&str]) -> String {
     run(&[command, &["--help"]].concat()).well()

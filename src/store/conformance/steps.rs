@@ -8,10 +8,11 @@ use crate::engine::{Record, Standing};
 use crate::protocol::Kind;
 use crate::types::{JobId, Priority, Timestamp};
 
-type Step = fn(&mut Suite<'_>);
+/// A promise, and what looks whether it is kept.
+type Step = (&'static str, fn(&mut Suite<'_>));
 
-/// Name and step, in the order in which they are run.
-pub(super) const STEPS: [(&str, Step); 15] = [
+/// In the order in which they are run.
+pub(super) const STEPS: [Step; 15] = [
     ("numbers never repeat, whether or not anything was kept", numbers_never_repeat),
     ("each kind of job comes back as it was", each_kind_of_job),
     ("bytes of any value", bytes_of_any_value),

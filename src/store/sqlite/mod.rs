@@ -14,6 +14,7 @@ mod inspect;
 mod read;
 mod replay;
 mod row;
+mod salvage;
 mod schema;
 mod verify;
 
@@ -30,6 +31,7 @@ pub use self::verify::{Counts, Fault};
 use self::checkpoint::Checkpoints;
 use self::directory::Directory;
 use self::fold::Fold;
+use self::salvage::Salvaged;
 use super::{Reader, Store, StoreError};
 use crate::engine::Record;
 use crate::types::JobId;
@@ -41,7 +43,7 @@ pub struct SqliteStore {
     checkpoints: Checkpoints,
     fold: Fold,
     salvage: bool,
-    damage: Vec<Damage>,
+    damage: Vec<Fault>,
     // Dropped last: closing the connection still writes.
     directory: Directory,
 }
@@ -49,7 +51,8 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store in this directory, made if there is none.
     ///
-    /// With `salvage`, what is damaged is left out rather than refused; [`SqliteStore::damage`] says what that was.
+    /// With `salvage`, what is damaged is taken out by [`Store::replay`] rather than refused; [`SqliteStore::damage`]
+    /// says what that was.
     ///
     /// # Errors
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
@@ -67,14 +70,32 @@ impl SqliteStore {
         Ok(Self { directory, connection, checkpoints, fold: Fold::default(), salvage, damage: Vec::new() })
     }
 
-    /// What was found damaged and left out, after [`Store::replay`].
-    pub fn damage(&self) -> &[Damage] {
+    /// What was found damaged and taken out by [`Store::replay`].
+    pub fn damage(&self) -> &[Fault] {
         &self.damage
     }
 
     /// The file that holds the jobs.
     pub fn file(&self) -> PathBuf {
         self.directory.jobs()
+    }
+
+    /// Takes out what is damaged, and tells it.
+    fn salvage(&mut self) -> Result<(), StoreError> {
+        let path = self.directory.jobs();
+        // Before anything is written behind what an earlier process left.
+        self.judge(checkpoint::run_all(&self.connection))?;
+        let salvaged = salvage::take_out(&mut self.connection);
+        match self.judge(salvaged)? {
+            Salvaged::Pages(fault) => Err(StoreError::DamagedPages { path, what: fault.to_string() }),
+            Salvaged::Rows(faults) => {
+                for fault in &faults {
+                    tracing::warn!("{}: taken out: {fault}", path.display());
+                }
+                self.damage = faults;
+                Ok(())
+            }
+        }
     }
 
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
@@ -94,12 +115,11 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn replay(&mut self, each: &mut dyn FnMut(Record<'static>)) -> Result<JobId, StoreError> {
-        let replayed = replay::replay(&self.connection, &self.directory.jobs(), self.salvage, each)?;
-        self.fold = replayed.fold;
-        for damage in &replayed.damage {
-            tracing::warn!("{}: left out: {damage}", self.directory.jobs().display());
+        if self.salvage {
+            self.salvage()?;
         }
-        self.damage = replayed.damage;
+        let replayed = replay::replay(&self.connection, &self.directory.jobs(), false, each)?;
+        self.fold = replayed.fold;
         self.judge(checkpoint::run_all(&self.connection))?;
         let first = JobId(replayed.next_number);
         match self.judge(schema::reserve_numbers(&self.connection, first)) {
@@ -137,6 +157,11 @@ impl Store for SqliteStore {
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         Ok(Box::new(read::SqliteReader::open(&self.directory.jobs())?))
     }
+}
+
+/// Whether SQLite met bytes that it cannot have written.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
 }
 
 /// SQLite's errors in our words.

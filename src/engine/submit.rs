@@ -162,6 +162,7 @@ impl Engine {
                 job.waiting.push(conn);
                 self.note_awaited(conn, id);
             }
+            None if job.kept && out.is_lost(job.record) => return Err(Refusal::STORE_FAILED),
             None if job.kept => {}
             None => {
                 job.keep(id, out)?;

@@ -16,6 +16,7 @@ mod replay;
 mod row;
 mod schema;
 mod verify;
+mod wal;
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,7 @@ pub use self::replay::Damage;
 pub use self::verify::{Counts, Fault};
 
 use self::checkpoint::Checkpoints;
-use self::directory::Directory;
+use self::directory::{Directory, Use};
 use self::fold::Fold;
 use super::{Reader, Store, StoreError};
 use crate::engine::Record;
@@ -42,6 +43,8 @@ pub struct SqliteStore {
     fold: Fold,
     salvage: bool,
     damage: Vec<Damage>,
+    /// It was read back, and nothing but a full disk was met since.
+    is_sound: bool,
     // Dropped last: closing the connection still writes.
     directory: Directory,
 }
@@ -55,6 +58,13 @@ impl SqliteStore {
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
     pub fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let directory = Directory::lock(path)?;
+        match directory.check() {
+            Err(error @ StoreError::Damaged { .. }) if salvage => {
+                tracing::warn!("{error}; going on with what is left, since --salvage was said");
+            }
+            checked => checked?,
+        }
+        directory.make_files()?;
         let opened = schema::open(&directory.jobs());
         let (connection, checkpoints) = match opened {
             // Set aside for a full disk, also at start.
@@ -64,7 +74,7 @@ impl SqliteStore {
         if !directory.set_reserve_aside() {
             tracing::warn!("{}: no room to set aside for a full disk", path.display());
         }
-        Ok(Self { directory, connection, checkpoints, fold: Fold::default(), salvage, damage: Vec::new() })
+        Ok(Self { directory, connection, checkpoints, fold: Fold::default(), salvage, damage: Vec::new(), is_sound: false })
     }
 
     /// What was found damaged and left out, after [`Store::replay`].
@@ -78,17 +88,29 @@ impl SqliteStore {
     }
 
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
-    fn judge<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn judge<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
         let error = match result {
             Ok(done) => return Ok(done),
             Err(error) => from_sqlite(&self.directory.jobs(), &error),
         };
-        if !matches!(error, StoreError::Full { .. })
-            && let Err(error) = checkpoint::allow_at_close(&self.connection, false)
-        {
-            tracing::error!("{}: {error}", self.directory.jobs().display());
+        if !matches!(error, StoreError::Full { .. }) {
+            self.is_sound = false;
+            if let Err(error) = checkpoint::allow_at_close(&self.connection, false) {
+                tracing::error!("{}: {error}", self.directory.jobs().display());
+            }
         }
         Err(error)
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // Before the connection is closed, which moves the write-ahead log and removes it.
+        if self.is_sound
+            && let Err(error) = self.directory.mark(Use::Stopped)
+        {
+            tracing::warn!("{error}");
+        }
     }
 }
 
@@ -100,23 +122,30 @@ impl Store for SqliteStore {
             tracing::warn!("{}: left out: {damage}", self.directory.jobs().display());
         }
         self.damage = replayed.damage;
-        self.judge(checkpoint::run_all(&self.connection))?;
+        let checkpointed = checkpoint::run_all(&self.connection);
+        self.judge(checkpointed)?;
         let first = JobId(replayed.next_number);
-        match self.judge(schema::reserve_numbers(&self.connection, first)) {
+        let reserved = schema::reserve_numbers(&self.connection, first);
+        match self.judge(reserved) {
             Err(StoreError::Full { .. }) if self.use_reserve() => {
-                self.judge(schema::reserve_numbers(&self.connection, first))?;
+                let reserved = schema::reserve_numbers(&self.connection, first);
+                self.judge(reserved)?;
             }
             reserved => reserved?,
         }
         self.directory.sync()?;
-        self.judge(checkpoint::allow_at_close(&self.connection, true))?;
+        self.directory.mark(Use::Running)?;
+        let allowed = checkpoint::allow_at_close(&self.connection, true);
+        self.judge(allowed)?;
+        self.is_sound = true;
         Ok(first)
     }
 
     fn append(&mut self, batch: &[Record<'static>]) -> Result<(), StoreError> {
         let appended = append::append(&mut self.connection, &mut self.fold, batch);
         self.judge(appended)?;
-        self.judge(self.checkpoints.run_if_due(&self.connection))
+        let checkpointed = self.checkpoints.run_if_due(&self.connection);
+        self.judge(checkpointed)
     }
 
     fn use_reserve(&mut self) -> bool {
@@ -130,7 +159,8 @@ impl Store for SqliteStore {
     fn tidy(&mut self) -> Result<bool, StoreError> {
         let tidied = fold::tidy(&mut self.connection, &mut self.fold);
         let more = self.judge(tidied)?;
-        self.judge(self.checkpoints.run_if_due(&self.connection))?;
+        let checkpointed = self.checkpoints.run_if_due(&self.connection);
+        self.judge(checkpointed)?;
         Ok(more)
     }
 

@@ -20,7 +20,13 @@ fn with_jobs(bench: &Bench, ending: impl FnOnce(Server)) -> Vec<String> {
     let server = Server::start(bench);
     let mut client = server.connect();
     let handles = (0..JOBS)
-        .map(|n| client.submit_bg("kept", &format!("unique-{n:03}"), format!("payload-{n:03}-").repeat(40).as_bytes()))
+        .map(|n| {
+            client.submit_bg(
+                "kept",
+                &format!("unique-{n:03}"),
+                format!("payload-{n:03}-").repeat(40).as_bytes(),
+            )
+        })
         .collect();
     drop(client);
     ending(server);
@@ -90,7 +96,9 @@ fn a_flipped_bit_in_a_job_is_refused_with_its_place_and_salvage_serves_the_rest(
 fn job_row_of(file: &Path, unique: &[u8]) -> usize {
     let content = fs::read(file).unwrap();
     let places = (0..content.len() - 40).filter(|at| content[*at..].starts_with(unique));
-    let mut rows = places.enumerate().filter(|(_, at)| !content[*at..*at + 30].windows(7).any(|part| part == b"payload"));
+    let mut rows = places
+        .enumerate()
+        .filter(|(_, at)| !content[*at..*at + 30].windows(7).any(|part| part == b"payload"));
     rows.next().unwrap().0
 }
 
@@ -187,7 +195,7 @@ fn a_directory_that_is_not_to_be_used_is_refused_and_left_as_it_is() {
     let server = Server::start(&bench);
     server.connect().submit_bg("kept", "first", b"first");
     let (status, log) = Server::refusal(&bench, &[]);
-    assert!(!status.success() && log.contains("in use by another server"), "{log}");
+    assert!(!status.success() && log.contains("in use by a running server"), "{log}");
     server.stop();
 
     bench.fail("CW 30 1 999999999");

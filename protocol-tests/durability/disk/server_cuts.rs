@@ -82,7 +82,10 @@ fn no_power_cut_loses_a_job_whose_job_created_had_left_the_server() {
         }
     }
     assert_eq!(acknowledged.len(), submitted.len(), "the trace misses acknowledgements");
-    println!("{} acknowledged, {out} writes to sockets, {syncs} syncs, {looked_at} images", acknowledged.len());
+    println!(
+        "{} acknowledged, {out} writes to sockets, {syncs} syncs, {looked_at} images",
+        acknowledged.len()
+    );
 }
 
 /// Takes whole packets off a stream: the numbers of the jobs that they say were created.

@@ -1,7 +1,7 @@
 //! The data directory: who may use it, and which files it holds.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -117,6 +117,9 @@ impl Directory {
             return damaged(log, "it is missing, and it held the last changes before a crash");
         }
         match wal::damage(&log) {
+            Ok(None) if !has_content(&log) && is_cut_short(&self.jobs()) => {
+                damaged(self.jobs(), "it is shorter than it was written")
+            }
             Ok(None) => Ok(()),
             Ok(Some(what)) => damaged(log, &what),
             Err(source) => Err(StoreError::Io { path: log, source }),
@@ -166,6 +169,19 @@ impl Directory {
     pub fn beside(&self, ending: &str) -> PathBuf {
         self.path.join(format!("{JOBS}{ending}"))
     }
+}
+
+/// Whether a database whose write-ahead log is empty lacks pages that its head counts. What cannot be read is told by
+/// SQLite.
+fn is_cut_short(path: &Path) -> bool {
+    let mut head = [0; 100];
+    let read =
+        File::open(path).and_then(|mut file| file.read_exact(&mut head).and_then(|()| file.metadata()));
+    let Ok(found) = read else { return false };
+    let page = u64::from(u16::from_be_bytes([head[16], head[17]]));
+    let pages = u64::from(u32::from_be_bytes([head[28], head[29], head[30], head[31]]));
+    // The count holds if the last who changed the file knew of it.
+    head[24..28] == head[92..96] && found.len() < page * pages
 }
 
 fn fault(path: &Path, source: io::Error) -> StoreError {

@@ -74,7 +74,15 @@ impl SqliteStore {
         if !directory.set_reserve_aside() {
             tracing::warn!("{}: no room to set aside for a full disk", path.display());
         }
-        Ok(Self { directory, connection, checkpoints, fold: Fold::default(), salvage, damage: Vec::new(), is_sound: false })
+        Ok(Self {
+            directory,
+            connection,
+            checkpoints,
+            fold: Fold::default(),
+            salvage,
+            damage: Vec::new(),
+            is_sound: false,
+        })
     }
 
     /// What was found damaged and left out, after [`Store::replay`].

@@ -26,7 +26,9 @@ pub(super) fn damage(path: &Path) -> io::Result<Option<String>> {
         return Ok(None);
     }
     let Some(head) = Head::read(&head) else {
-        return Ok(Some("its head is not as it was written".into()));
+        // The head is synced before anything follows it.
+        let is_followed = log.bytes().find(|byte| !matches!(byte, Ok(0))).transpose()?.is_some();
+        return Ok(is_followed.then(|| "its head is not as it was written".into()));
     };
     let mut frame = vec![0; FRAME + head.page];
     let (mut sum, mut first_bad, mut index) = (head.sum, None, 0_u64);
@@ -42,7 +44,10 @@ pub(super) fn damage(path: &Path) -> io::Result<Option<String>> {
             let (bad, _) = *first_bad.get_or_insert((index, sum));
             if is_ours && ended.is_some_and(|before| chained(before) == stored) {
                 let at = HEAD as u64 + bad * frame.len() as u64;
-                return Ok(Some(format!("frame {} at byte {at} is not as it was written, and commits follow", bad + 1)));
+                return Ok(Some(format!(
+                    "frame {} at byte {at} is not as it was written, and commits follow",
+                    bad + 1
+                )));
             }
         }
         let is_end = is_ours && word(&frame[4..8], true) != 0;

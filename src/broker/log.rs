@@ -116,6 +116,11 @@ impl Log {
         RecordNo(self.durable.load(Ordering::Acquire))
     }
 
+    /// Whether the log will never be safe up to `record`.
+    pub fn is_lost(&self, record: RecordNo) -> bool {
+        self.fault() == Fault::Failed && record > self.durable()
+    }
+
     /// Has this outbox told when the log is safe up to `record`.
     pub fn wait_for(&self, record: RecordNo, outbox: &Arc<Outbox>) -> Wait {
         let mut pending = self.lock();

@@ -14,6 +14,7 @@ mod inspect;
 mod read;
 mod replay;
 mod row;
+mod salvage;
 mod schema;
 mod verify;
 mod wal;
@@ -31,6 +32,7 @@ pub use self::verify::{Counts, Fault};
 use self::checkpoint::Checkpoints;
 use self::directory::{Directory, Use};
 use self::fold::Fold;
+use self::salvage::Salvaged;
 use super::{Reader, Store, StoreError};
 use crate::engine::Record;
 use crate::types::JobId;
@@ -42,7 +44,7 @@ pub struct SqliteStore {
     checkpoints: Checkpoints,
     fold: Fold,
     salvage: bool,
-    damage: Vec<Damage>,
+    damage: Vec<Fault>,
     /// It was read back, and nothing but a full disk was met since.
     is_sound: bool,
     // Dropped last: closing the connection still writes.
@@ -52,7 +54,8 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store in this directory, made if there is none.
     ///
-    /// With `salvage`, what is damaged is left out rather than refused; [`SqliteStore::damage`] says what that was.
+    /// With `salvage`, what is damaged is taken out by [`Store::replay`] rather than refused; [`SqliteStore::damage`]
+    /// says what that was.
     ///
     /// # Errors
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
@@ -85,14 +88,33 @@ impl SqliteStore {
         })
     }
 
-    /// What was found damaged and left out, after [`Store::replay`].
-    pub fn damage(&self) -> &[Damage] {
+    /// What was found damaged and taken out by [`Store::replay`].
+    pub fn damage(&self) -> &[Fault] {
         &self.damage
     }
 
     /// The file that holds the jobs.
     pub fn file(&self) -> PathBuf {
         self.directory.jobs()
+    }
+
+    /// Takes out what is damaged, and tells it.
+    fn salvage(&mut self) -> Result<(), StoreError> {
+        let path = self.directory.jobs();
+        // Before anything is written behind what an earlier process left.
+        let checkpointed = checkpoint::run_all(&self.connection);
+        self.judge(checkpointed)?;
+        let salvaged = salvage::take_out(&mut self.connection);
+        match self.judge(salvaged)? {
+            Salvaged::Pages(fault) => Err(StoreError::DamagedPages { path, what: fault.to_string() }),
+            Salvaged::Rows(faults) => {
+                for fault in &faults {
+                    tracing::warn!("{}: taken out: {fault}", path.display());
+                }
+                self.damage = faults;
+                Ok(())
+            }
+        }
     }
 
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
@@ -124,12 +146,11 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn replay(&mut self, each: &mut dyn FnMut(Record<'static>)) -> Result<JobId, StoreError> {
-        let replayed = replay::replay(&self.connection, &self.directory.jobs(), self.salvage, each)?;
-        self.fold = replayed.fold;
-        for damage in &replayed.damage {
-            tracing::warn!("{}: left out: {damage}", self.directory.jobs().display());
+        if self.salvage {
+            self.salvage()?;
         }
-        self.damage = replayed.damage;
+        let replayed = replay::replay(&self.connection, &self.directory.jobs(), false, each)?;
+        self.fold = replayed.fold;
         let checkpointed = checkpoint::run_all(&self.connection);
         self.judge(checkpointed)?;
         let first = JobId(replayed.next_number);
@@ -175,6 +196,11 @@ impl Store for SqliteStore {
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         Ok(Box::new(read::SqliteReader::open(&self.directory.jobs())?))
     }
+}
+
+/// Whether SQLite met bytes that it cannot have written.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
 }
 
 /// SQLite's errors in our words.

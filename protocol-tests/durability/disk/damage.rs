@@ -133,27 +133,36 @@ fn a_payload_that_went_bad_is_found_when_it_is_needed_and_never_handed_out() {
 fn a_zeroed_page_and_a_file_cut_short_are_refused() {
     let bench = Bench::new();
     with_jobs(&bench, Server::stop);
-    let file = bench.store().join("jobs.db");
-    let good = fs::read(&file).unwrap();
+    let good = fs::read(bench.store().join("jobs.db")).unwrap();
     let pages = good.len() / 4096;
-    for page in [2, 3, 4] {
+    let mut zeroed = 0;
+    for page in 1..pages {
         let mut bad = good.clone();
         bad[page * 4096..(page + 1) * 4096].fill(0);
-        fs::write(&file, bad).unwrap();
+        let bench = with_file(&bench, &bad);
         // A page of payloads is found only when they are read; those of jobs and changes at once.
         let (status, log) = Server::refusal_or_not(&bench);
         if let Some(status) = status {
             assert!(!status.success() && log.contains("jobs.db") && log.contains("damaged"), "{page}: {log}");
+            assert_eq!(fs::read(bench.store().join("jobs.db")).unwrap(), bad);
+            zeroed += 1;
         }
     }
-    fs::write(&file, &good[..(pages - 2) * 4096]).unwrap();
-    refused(&bench, &["jobs.db", "damaged"]);
+    assert!(zeroed > 2, "{zeroed} of {pages} zeroed pages were found");
+    refused(&with_file(&bench, &good[..(pages - 2) * 4096]), &["jobs.db", "damaged", "shorter"]);
     for empty in [&b""[..], &[0; 4096]] {
-        fs::write(&file, empty).unwrap();
-        refused(&bench, &["jobs.db"]);
+        refused(&with_file(&bench, empty), &["jobs.db"]);
     }
-    fs::remove_file(&file).unwrap();
+    fs::remove_file(bench.store().join("jobs.db")).unwrap();
     refused(&bench, &["jobs.db", "missing", "there was a store here"]);
+}
+
+/// The same data directory with other content in the file that holds the jobs.
+fn with_file(bench: &Bench, content: &[u8]) -> Bench {
+    let other = Bench::new();
+    fs::copy(bench.store().join("lock"), other.store().join("lock")).unwrap();
+    fs::write(other.store().join("jobs.db"), content).unwrap();
+    other
 }
 
 #[test]

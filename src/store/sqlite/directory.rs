@@ -107,17 +107,24 @@ impl Directory {
     pub fn check(&self) -> Result<(), StoreError> {
         let said = fs::read(self.path.join(LOCK)).unwrap_or_default();
         let is = |use_: Use| said == use_.text().as_bytes();
-        let log = self.beside("-wal");
+        let is_marked = is(Use::Running) || is(Use::Stopped);
+        let (log, journal) = (self.beside("-wal"), self.beside("-journal"));
         let has_content = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > 0);
         let damaged = |path, what: &str| Err(StoreError::Damaged { path, what: what.to_owned() });
-        if !has_content(&self.jobs()) && (is(Use::Running) || is(Use::Stopped) || has_content(&log)) {
+        if !has_content(&self.jobs()) && (is_marked || has_content(&log)) {
             return damaged(self.jobs(), "it is missing or empty, and there was a store here");
         }
         if is(Use::Running) && !log.exists() {
             return damaged(log, "it is missing, and it held the last changes before a crash");
         }
         match wal::damage(&log) {
-            Ok(None) if !has_content(&log) && is_cut_short(&self.jobs()) => {
+            // A store that is being made, or an import that was broken off, is another matter.
+            Ok(None)
+                if is_marked
+                    && !has_content(&log)
+                    && !has_content(&journal)
+                    && is_cut_short(&self.jobs()) =>
+            {
                 damaged(self.jobs(), "it is shorter than it was written")
             }
             Ok(None) => Ok(()),

@@ -98,7 +98,13 @@ fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<Store
     if let Some(refusal) = prepare(connection, path)? {
         return Ok(Some(refusal));
     }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |found| found.get(0))?;
+    if mode != "wal" {
+        // What kept it from that is not told, and in the mode that it stays in a power cut may undo a commit.
+        let what = "its write-ahead log cannot be set up".to_owned();
+        return Ok(Some(StoreError::Failed { path: path.to_owned(), what }));
+    }
     // Each commit reaches the disk before it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -32,6 +32,12 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
+    /// A salvage was broken off when the new store was put in the place of the damaged one.
+    #[error("{path} was left in the middle of a salvage: start the server once, which ends it")]
+    HalfSalvaged {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// Nothing can be imported into a store that holds jobs: numbers and unique ids might be there twice.
     #[error("{path} holds jobs already: import into a directory that holds none")]
     NotEmpty {
@@ -79,12 +85,12 @@ pub enum StoreError {
         /// What and where.
         what: String,
     },
-    /// Something on the disk is not what was written, and it cannot be taken out.
+    /// Nothing of it can be read.
     #[error(
-        "{path} is damaged: {what}. Nothing was changed. Restore a backup; or take out what can be read by `gearhouse \
-         store export --salvage`, and import that into an empty directory"
+        "{path} is damaged, and not one row in it is whole: {what}. Nothing was changed. Restore a backup, or begin \
+         without its jobs by moving the directory away yourself"
     )]
-    DamagedPages {
+    Unsalvageable {
         /// The file.
         path: PathBuf,
         /// What and where.

@@ -70,7 +70,7 @@ impl Store {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Damaged { .. } | StoreError::DamagedPages { .. } | StoreError::NotEmpty { .. } => {
+            StoreError::Damaged { .. } | StoreError::Unsalvageable { .. } | StoreError::NotEmpty { .. } => {
                 Failure::refused(error)
             }
             other => Failure::usage(other),

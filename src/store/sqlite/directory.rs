@@ -9,7 +9,7 @@ use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{AFS_SUPER_MAGIC, CODA_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::unistd::geteuid;
 
-use super::wal;
+use super::{replace, wal};
 use crate::store::StoreError;
 
 /// The file that is locked.
@@ -59,11 +59,16 @@ impl Directory {
     /// Takes the directory, made if there is none: readable by its owner only, since payloads may be private.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
         make_directory(path).map_err(|source| fault(path, source))?;
-        Self::lock_made(path)
+        let directory = Self::lock_made(path)?;
+        replace::finish(&directory)?;
+        Ok(directory)
     }
 
     /// Takes a directory that must hold a store already.
     pub fn lock_existing(path: &Path) -> Result<Self, StoreError> {
+        if replace::is_half_done(path) {
+            return Err(StoreError::HalfSalvaged { path: path.to_owned() });
+        }
         if !path.join(JOBS).exists() {
             return Err(StoreError::Missing { path: path.to_owned() });
         }
@@ -191,7 +196,7 @@ fn is_cut_short(path: &Path) -> bool {
     head[24..28] == head[92..96] && found.len() < page * pages
 }
 
-fn fault(path: &Path, source: io::Error) -> StoreError {
+pub(super) fn fault(path: &Path, source: io::Error) -> StoreError {
     match source.kind() {
         io::ErrorKind::StorageFull => StoreError::Full { path: path.to_owned() },
         _ => StoreError::Io { path: path.to_owned(), source },

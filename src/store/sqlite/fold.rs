@@ -81,6 +81,11 @@ impl Fold {
         self.gathered.done.contains(&id)
     }
 
+    /// The jobs of which that is so.
+    pub fn over(&self) -> &BTreeSet<JobId> {
+        &self.gathered.done
+    }
+
     /// How a job that stands in the table stands really.
     pub fn standing(&self, id: JobId, written: Standing) -> Standing {
         self.gathered.lost.get(&id).copied().unwrap_or(written)

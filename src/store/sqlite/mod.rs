@@ -11,7 +11,9 @@ mod directory;
 mod fold;
 mod import;
 mod inspect;
+mod pages;
 mod read;
+mod replace;
 mod replay;
 mod row;
 mod salvage;
@@ -32,7 +34,6 @@ pub use self::verify::{Counts, Fault};
 use self::checkpoint::Checkpoints;
 use self::directory::{Directory, Use};
 use self::fold::Fold;
-use self::salvage::Salvaged;
 use super::{Reader, Store, StoreError};
 use crate::engine::Record;
 use crate::types::JobId;
@@ -43,8 +44,6 @@ pub struct SqliteStore {
     connection: Connection,
     checkpoints: Checkpoints,
     fold: Fold,
-    salvage: bool,
-    damage: Vec<Fault>,
     /// It was read back, and nothing but a full disk was met since.
     is_sound: bool,
     // Dropped last: closing the connection still writes.
@@ -54,19 +53,17 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store in this directory, made if there is none.
     ///
-    /// With `salvage`, what is damaged is taken out by [`Store::replay`] rather than refused; [`SqliteStore::damage`]
-    /// says what that was.
+    /// With `salvage`, a damaged store is replaced by one of all that is whole rather than refused. The log says what is
+    /// gone; the damaged files are kept.
     ///
     /// # Errors
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
     pub fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let directory = Directory::lock(path)?;
-        match directory.check() {
-            Err(error @ StoreError::Damaged { .. }) if salvage => {
-                tracing::warn!("{error}; going on with what is left, since --salvage was said");
-            }
-            checked => checked?,
+        if salvage {
+            salvage::salvage(&directory)?;
         }
+        directory.check()?;
         directory.make_files()?;
         let opened = schema::open(&directory.jobs());
         let (connection, checkpoints) = match opened {
@@ -77,44 +74,12 @@ impl SqliteStore {
         if !directory.set_reserve_aside() {
             tracing::warn!("{}: no room to set aside for a full disk", path.display());
         }
-        Ok(Self {
-            directory,
-            connection,
-            checkpoints,
-            fold: Fold::default(),
-            salvage,
-            damage: Vec::new(),
-            is_sound: false,
-        })
-    }
-
-    /// What was found damaged and taken out by [`Store::replay`].
-    pub fn damage(&self) -> &[Fault] {
-        &self.damage
+        Ok(Self { directory, connection, checkpoints, fold: Fold::default(), is_sound: false })
     }
 
     /// The file that holds the jobs.
     pub fn file(&self) -> PathBuf {
         self.directory.jobs()
-    }
-
-    /// Takes out what is damaged, and tells it.
-    fn salvage(&mut self) -> Result<(), StoreError> {
-        let path = self.directory.jobs();
-        // Before anything is written behind what an earlier process left.
-        let checkpointed = checkpoint::run_all(&self.connection);
-        self.judge(checkpointed)?;
-        let salvaged = salvage::take_out(&mut self.connection);
-        match self.judge(salvaged)? {
-            Salvaged::Pages(fault) => Err(StoreError::DamagedPages { path, what: fault.to_string() }),
-            Salvaged::Rows(faults) => {
-                for fault in &faults {
-                    tracing::warn!("{}: taken out: {fault}", path.display());
-                }
-                self.damage = faults;
-                Ok(())
-            }
-        }
     }
 
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
@@ -146,9 +111,6 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn replay(&mut self, each: &mut dyn FnMut(Record<'static>)) -> Result<JobId, StoreError> {
-        if self.salvage {
-            self.salvage()?;
-        }
         let replayed = replay::replay(&self.connection, &self.directory.jobs(), false, each)?;
         self.fold = replayed.fold;
         let checkpointed = checkpoint::run_all(&self.connection);

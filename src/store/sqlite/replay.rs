@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::fold::Fold;
-use super::{from_sqlite, is_damage, row, salvage, schema};
+use super::{from_sqlite, is_damage, row, schema};
 use crate::engine::Record;
 use crate::protocol::Spec;
 use crate::store::StoreError;
@@ -138,7 +138,7 @@ impl Replay<'_> {
             Err(error) if is_damage(&error) => error,
             other => return other,
         };
-        let beyond = if self.salvage { salvage::jobs_beyond(self.connection, last)? } else { Vec::new() };
+        let beyond = if self.salvage { jobs_beyond(self.connection, last)? } else { Vec::new() };
         let until = beyond.first().map_or_else(|| "the end".to_owned(), i64::to_string);
         let what = format!("rows from {} to before {until} cannot be read ({error})", last + 1);
         self.damage.push(Damage { table: "job", id: None, what });
@@ -246,4 +246,22 @@ impl Replay<'_> {
         }
         Ok(())
     }
+}
+
+/// The ids that can be read from the end of the jobs down to this one, in their order: what stands beyond a page that
+/// cannot be read.
+fn jobs_beyond(connection: &Connection, id: i64) -> rusqlite::Result<Vec<i64>> {
+    let mut select = connection.prepare("SELECT id FROM job WHERE id > ?1 ORDER BY id DESC")?;
+    let mut rows = select.query([id])?;
+    let mut ids = Vec::new();
+    loop {
+        match rows.next() {
+            Ok(Some(found)) => ids.push(found.get(0)?),
+            Ok(None) => break,
+            Err(error) if is_damage(&error) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    ids.reverse();
+    Ok(ids)
 }

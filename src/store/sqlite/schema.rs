@@ -148,7 +148,22 @@ pub(super) fn write_next(connection: &Connection, next: JobId) -> rusqlite::Resu
     Ok(())
 }
 
-/// The first number of the process after the one that gave this number out, as far as that can be told.
+/// A number beyond all that were given out, when it is not known which those are: this is one of them. What was given out
+/// after it, and is gone, took less starts than are skipped here.
 pub(super) fn beyond(number: u64) -> u64 {
-    (number / GENERATION + 1).saturating_mul(GENERATION).saturating_add(1)
+    const STARTS: u64 = 1 << 16;
+    (number / GENERATION + STARTS).saturating_mul(GENERATION).saturating_add(1)
+}
+
+/// The page that each of these tables begins on: always the same, in every file of this format.
+pub(super) fn roots<const N: usize>(
+    connection: &Connection,
+    tables: [&str; N],
+) -> rusqlite::Result<[u32; N]> {
+    let mut roots = [0; N];
+    for (root, table) in roots.iter_mut().zip(tables) {
+        let select = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        *root = connection.query_row(select, [table], |row| row.get(0))?;
+    }
+    Ok(roots)
 }

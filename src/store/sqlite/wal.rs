@@ -4,6 +4,7 @@
 //! it. After a power cut that is the one commit that was under way: nobody was told of it. But if a later commit stands
 //! there too, the earlier one had been synced and acknowledged; to go on would be to lose it without a word.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -13,6 +14,9 @@ const HEAD: usize = 32;
 
 /// Bytes of a frame before its page.
 const FRAME: usize = 24;
+
+/// Bytes of a page of ours.
+const PAGE: usize = super::pages::PAGE;
 
 /// What is wrong, and where; `None` if nothing is. The format is SQLite's: https://sqlite.org/fileformat2.html, 4.
 pub(super) fn damage(path: &Path) -> io::Result<Option<String>> {
@@ -55,6 +59,67 @@ pub(super) fn damage(path: &Path) -> io::Result<Option<String>> {
         index += 1;
     }
     Ok(None)
+}
+
+/// What a log holds of each page, whatever is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct Versions {
+    /// Where the newest whole version of a page begins, in bytes.
+    pub places: HashMap<u32, u64>,
+    /// Pages of which a newer version was committed, and is lost.
+    pub lost: BTreeSet<u32>,
+    /// Pages of the database after the last commit; `None` if there is none.
+    pub pages: Option<u32>,
+}
+
+/// Reads on behind frames that are not as they were written: a frame holds its own checksum, made from that of the one
+/// before, so that one that is bad costs itself and at most the next.
+pub(super) fn versions(path: &Path) -> io::Result<Versions> {
+    let mut versions = Versions::default();
+    let mut log = match File::open(path) {
+        Ok(file) => BufReader::with_capacity(1 << 18, file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(versions),
+        Err(error) => return Err(error),
+    };
+    let mut head = [0; HEAD];
+    if !read_whole(&mut log, &mut head)? {
+        return Ok(versions);
+    }
+    let head = Head::read(&head);
+    let is_big = head.as_ref().map_or(cfg!(target_endian = "big"), |head| head.is_big);
+    let mut salts = head.as_ref().map(|head| head.salts);
+    let mut before = head.as_ref().map(|head| head.sum);
+    let mut frame = vec![0; FRAME + head.map_or(PAGE, |head| head.page)];
+    // Of the commit that has not ended yet.
+    let mut gathered: Vec<(u32, Option<u64>)> = Vec::new();
+    let mut at = HEAD as u64;
+    while read_whole(&mut log, &mut frame)? {
+        // Without a head, the first frame says which ones belong to this log: it is written from its start again.
+        let of_frame: [u8; 8] = std::array::from_fn(|index| frame[8 + index]);
+        let is_ours = of_frame == *salts.get_or_insert(of_frame);
+        let stored = Sum(word(&frame[16..20], true), word(&frame[20..24], true));
+        let chained = |sum: Sum| sum.over(&frame[..8], is_big).over(&frame[FRAME..], is_big);
+        let is_whole = is_ours && before.is_some_and(|before| chained(before) == stored);
+        before = Some(stored);
+        gathered.push((word(&frame[..4], true), is_whole.then_some(at + FRAME as u64)));
+        let pages = word(&frame[4..8], true);
+        if is_whole && pages != 0 {
+            versions.pages = Some(pages);
+            for (page, place) in gathered.drain(..) {
+                match place {
+                    Some(place) => {
+                        versions.places.insert(page, place);
+                        versions.lost.remove(&page);
+                    }
+                    None => {
+                        versions.lost.insert(page);
+                    }
+                }
+            }
+        }
+        at += frame.len() as u64;
+    }
+    Ok(versions)
 }
 
 struct Head {

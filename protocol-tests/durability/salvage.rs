@@ -46,9 +46,12 @@ fn good(count: u64, is_stopped: bool) -> Good {
     let made = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(made.path(), false).unwrap();
     store.replay(&mut |_| {}).unwrap();
-    for first in (1..=count).step_by(50) {
-        store.append(&(first..first + 50).map(queued).collect::<Vec<_>>()).unwrap();
-    }
+    let submit = |store: &mut SqliteStore, first: u64, last: u64| {
+        for first in (first..last).step_by(50) {
+            store.append(&(first..first + 50).map(queued).collect::<Vec<_>>()).unwrap();
+        }
+    };
+    submit(&mut store, 1, count / 2);
     let mut over = BTreeSet::new();
     let mut end = |store: &mut SqliteStore, ids: &mut dyn Iterator<Item = u64>| {
         let batch: Vec<_> = ids.map(|id| Record::Done(JobId(id))).collect();
@@ -59,7 +62,9 @@ fn good(count: u64, is_stopped: bool) -> Good {
         store.append(&batch).unwrap();
     };
     end(&mut store, &mut (200..400));
+    // All is in the data file then, and what comes later in the log.
     while store.tidy().unwrap() {}
+    submit(&mut store, count / 2 + 1, count);
     let standing = Standing { priority: Priority::Normal, due: None, losses: 1, place: count + 100 };
     store.append(&[Record::Lost { id: JobId(5), standing }]).unwrap();
     for first in [20, 410, 700, 900, 1100] {
@@ -231,11 +236,11 @@ fn a_flipped_bit_anywhere_costs_at_most_what_stands_there_and_is_told() {
         let (gone, is_refused) = good.with(&what, |folder| {
             change(folder.join("jobs.db"), |bytes| bytes[at] ^= 1 << bit);
         });
-        refused += usize::from(is_refused);
+        refused += u64::from(is_refused);
         let lost = gone.lines().filter(|line| line.starts_with("gone: job ")).count();
         assert!(lost <= 100, "{what}: {lost} jobs are gone for one bit: {gone}");
     }
-    assert!(refused > 30, "{refused}");
+    assert!(refused > seeds(100) / 12, "{refused}");
 }
 
 #[test]
@@ -251,6 +256,24 @@ fn a_flipped_bit_in_the_head_of_a_page_is_never_passed_over() {
         let what = format!("seed {seed}: bit {bit} of byte {} of page {}", at % PAGE, page + 1);
         good.with(&what, |folder| change(folder.join("jobs.db"), |bytes| bytes[at] ^= 1 << bit));
     }
+}
+
+#[test]
+fn a_row_less_on_a_page_that_looks_whole_is_refused_and_told() {
+    let good = good(1000, true);
+    let bytes = fs::read(good.folder.path().join("jobs.db")).unwrap();
+    let mut tried = 0;
+    for page in 2..bytes.len() / PAGE {
+        let count = page * PAGE + 4;
+        // A leaf of any table; those of payloads are read later, each payload by its number.
+        if bytes[page * PAGE] == 13 && bytes[count] > 1 && (tried < 20 || page < 9) {
+            good.with(&format!("page {}", page + 1), |folder| {
+                change(folder.join("jobs.db"), |bytes| bytes[count] -= 1);
+            });
+            tried += 1;
+        }
+    }
+    assert!(tried > 10);
 }
 
 #[test]
@@ -272,10 +295,9 @@ fn a_page_that_is_gone_costs_its_jobs_which_are_told_and_no_others() {
         let mut random = fastrand::Rng::with_seed(seed);
         let (first, count) = (random.usize(9..pages), random.usize(2..60));
         let last = (first + count).min(pages);
-        let (gone, is_refused) = good.with(&format!("pages {first} to {last}"), |folder| {
+        good.with(&format!("pages {first} to {last}"), |folder| {
             change(folder.join("jobs.db"), |bytes| bytes[first * PAGE..last * PAGE].fill(0));
         });
-        assert!(is_refused || gone.is_empty(), "{gone}");
     }
 }
 
@@ -331,7 +353,7 @@ fn what_is_no_store_any_more_is_left_alone() {
         }
         let mut names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().flatten().map(|file| file.file_name()).collect();
-        names.retain(|name| name != "reserve");
+        names.retain(|name| name != "reserve" && name != "jobs.db-wal");
         names.sort();
         assert_eq!(names, ["jobs.db", "lock"], "something was left");
     }

@@ -155,22 +155,24 @@ impl Pages {
         self.page(leaf).map_or(0, |page| half(&page[..], 3).unwrap_or(0)).min(PAGE as u16 / 2)
     }
 
-    /// A row of a leaf.
+    /// A row of a leaf; without columns if only its id could be read.
     pub fn row(&self, leaf: u32, index: u16) -> Option<Row> {
         let page = self.page(leaf)?;
         let cell = Cell::of(&page[..], index)?;
+        let columns = self.payload(&cell).and_then(|payload| columns(&payload));
+        Some(Row { id: cell.id, columns: columns.unwrap_or_default() })
+    }
+
+    fn payload(&self, cell: &Cell<'_>) -> Option<Vec<u8>> {
+        let len = usize::try_from(cell.len).ok().filter(|len| len / PAGE <= self.last as usize)?;
         let mut payload = cell.local.to_vec();
         let mut next = cell.overflow;
-        if cell.len > u64::from(self.last) * PAGE as u64 {
-            return None;
-        }
-        while (payload.len() as u64) < cell.len {
+        while payload.len() < len {
             let page = self.page(next?)?;
-            let left = usize::try_from(cell.len).ok()? - payload.len();
-            payload.extend_from_slice(&page[4..4 + left.min(PAGE - 4)]);
+            payload.extend_from_slice(&page[4..4 + (len - payload.len()).min(PAGE - 4)]);
             next = word(&page[..], 0);
         }
-        Some(Row { id: cell.id, columns: columns(&payload)? })
+        Some(payload)
     }
 }
 

@@ -39,16 +39,23 @@ fn a_damaged_store_is_refused_with_its_place_until_the_server_may_go_on_without_
 
     let options = ["--data-dir", text(&data), "--handle-prefix", "H:x"];
     let mut server = Server::start(&[&options[..], &["--salvage"]].concat());
-    for lost in
-        ["table job, row 2: ", "table job, row 7: its payload is not there", "table schedule, row 8: "]
-    {
-        server.logged(&format!("taken out: {lost}"));
-    }
+    let gone = [
+        "gone: job 2, of resize: its row is missing or damaged",
+        "gone: job 7, of sum: its payload is missing or damaged",
+        "gone: recurring job 8, whose row is damaged",
+    ];
+    gone.iter().for_each(|line| drop(server.logged(line)));
     assert_eq!(handles(&server), ["H:x:3", "H:x:4", "H:x:5", "H:x:6"]);
     server.signal(Signal::SIGTERM);
     server.wait();
+    // The list is kept beside the file as it was.
+    let aside = data.join("damaged-1");
+    server.logged(text(&aside));
+    let listed = fs::read_to_string(aside.join("gone.txt")).unwrap();
+    assert!(gone.iter().all(|line| listed.contains(line)), "{listed}");
+    assert!(fs::read(aside.join("jobs.db")).unwrap() == before);
 
-    // What was taken out is no fault any more.
+    // What is gone is no fault any more.
     store("verify", &data, &[]).well();
     let server = Server::start(&options);
     assert_eq!(handles(&server), ["H:x:3", "H:x:4", "H:x:5", "H:x:6"]);
@@ -63,48 +70,85 @@ fn numbers_do_not_repeat_although_their_count_is_damaged() {
     assert!(serve(&data, &[]).with_code(1).contains("row 1 of table numbers"));
     let server = Server::start(&["--data-dir", text(&data), "--handle-prefix", "H:x", "--salvage"]);
     let handle = server.run(&["submit", "f", "--background", "x"]).well();
-    // All that the process before could give out lies below.
-    assert_eq!(handle.trim_end(), format!("H:x:{}", (1_u64 << 40) + 1));
+    // All that 65,535 starts after the one that gave out the last number of a job could give out lies below.
+    assert_eq!(handle.trim_end(), format!("H:x:{}", (1_u64 << 56) + 1));
 }
 
 #[test]
-fn jobs_on_both_sides_of_a_damaged_page_are_taken_out_by_an_export() {
+fn jobs_on_both_sides_of_a_damaged_page_are_served_and_exported() {
+    let place = Place::new();
+    let jobs: Vec<_> = (1..=400).map(|id| job(id, Priority::Low, b"f", b"unique", b"x")).collect();
+    for table in ["job", "body"] {
+        let data = place.store(table, &[&jobs]);
+        zero_a_page_in_the_middle(&data, table);
+        if table == "job" {
+            assert!(serve(&data, &[]).with_code(1).contains("is damaged: table job: rows after "));
+        }
+        store("export", &data, &[]).with_code(1);
+        let ended = store("export", &data, &["--salvage"]);
+        let lines = ended.well();
+        let told = |log: &str, id: u64| log.contains(&format!("gone: job {id}, of f: "));
+        let lost = (1..=400).filter(|id| told(&ended.stderr, *id)).count() as u64;
+        assert!((10..=200).contains(&lost), "{}", ended.stderr);
+        for id in 1..=400 {
+            let is_there = lines.contains(&format!("\"number\":{id},"));
+            assert_eq!(is_there, !told(&ended.stderr, id), "job {id}: {}", ended.stderr);
+        }
+        let there = place.path(&format!("import-of-{table}"));
+        import(&there, &lines).with_code(0);
+        assert_eq!(info(&there)["jobs"], 400 - lost);
+
+        let mut server = Server::start(&["--data-dir", text(&data), "--salvage"]);
+        let log = server.log().join("\n");
+        assert!((1..=400).all(|id| told(&log, id) == told(&ended.stderr, id)), "{log}");
+        server.signal(Signal::SIGTERM);
+        server.wait();
+        let served = store("export", &data, &[]).well();
+        let jobs = |lines: &str| {
+            lines.lines().filter(|line| line.contains("\"job\"")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(jobs(&served), jobs(&lines));
+    }
+}
+
+#[test]
+fn jobs_of_which_nothing_is_left_are_told_as_a_range_of_numbers() {
     let place = Place::new();
     let jobs: Vec<_> = (1..=400).map(|id| job(id, Priority::Low, b"f", b"unique", b"x")).collect();
     let data = place.store("data", &[&jobs]);
     zero_a_page_in_the_middle(&data, "job");
-
-    assert!(serve(&data, &[]).with_code(1).contains("is damaged: table job: rows from "));
-    let refused = serve(&data, &["--salvage"]);
-    assert!(refused.with_code(1).contains("`gearhouse store export --salvage`"), "{}", refused.stderr);
-    store("export", &data, &[]).with_code(1);
-
-    let ended = store("export", &data, &["--salvage"]);
-    let lines = ended.well();
-    let (_, told) = ended.stderr.split_once("rows from ").expect(&ended.stderr);
+    zero_a_page_in_the_middle(&data, "body");
+    let mut server = Server::start(&["--data-dir", text(&data), "--salvage"]);
+    let line = server.logged("with numbers between");
+    let (_, told) = line.split_once("at most ").unwrap();
     let numbers = told.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<u64>().ok());
-    let [first, beyond] = *numbers.take(2).collect::<Vec<_>>() else { panic!("{told}") };
-    assert!(first > 1 && first < beyond && beyond <= 400, "{told}");
+    let [most, first, last] = *numbers.collect::<Vec<_>>() else { panic!("{told}") };
+    assert!(most == last - first + 1 && 1 < first && last < 400, "{told}");
+    server.signal(Signal::SIGTERM);
+    server.wait();
+    let lines = store("export", &data, &[]).well();
+    let log = server.log().join("\n");
     for id in 1..=400 {
         let is_there = lines.contains(&format!("\"number\":{id},"));
-        assert_eq!(is_there, !(first..beyond).contains(&id), "job {id}: {told}");
+        let is_told = (first..=last).contains(&id) || log.contains(&format!("gone: job {id}, "));
+        assert_eq!(is_there, !is_told, "job {id}: {log}");
     }
-    let there = place.path("there");
-    import(&there, &lines).with_code(0);
-    assert_eq!(info(&there)["jobs"], 400 - (beyond - first));
 }
 
 #[test]
-fn payloads_on_a_damaged_page_cost_their_jobs_and_no_others() {
+fn a_store_of_which_nothing_can_be_read_is_refused_and_left_as_it_is() {
     let place = Place::new();
-    let jobs: Vec<_> = (1..=400).map(|id| job(id, Priority::Low, b"f", b"unique", b"x")).collect();
-    let data = place.store("data", &[&jobs]);
-    zero_a_page_in_the_middle(&data, "body");
-    let ended = store("export", &data, &["--salvage"]);
-    let exported = ended.well().lines().filter(|line| line.contains("\"job\"")).count();
-    let lost = ended.stderr.lines().filter(|line| line.contains("its payload is missing or damaged")).count();
-    assert!(exported > 100 && lost > 10, "{exported} {lost}");
-    assert_eq!(exported + lost, 400);
+    let data = whole(&place);
+    fs::write(data.join("jobs.db"), [0xff; 16 << 10]).unwrap();
+    fs::write(data.join("lock"), "stopped\n").unwrap();
+    for options in [&[][..], &["--salvage"]] {
+        let said = serve(&data, options);
+        assert!(said.with_code(1).contains(text(&data.join("jobs.db"))), "{}", said.stderr);
+    }
+    fs::write(data.join("jobs.db"), "").unwrap();
+    let said = serve(&data, &["--salvage"]);
+    assert!(said.with_code(1).contains("not one row in it is whole"), "{}", said.stderr);
+    assert!(!data.join("damaged-1").exists());
 }
 
 /// Writes zeros over one of the pages that hold the table's rows.

@@ -445,8 +445,8 @@ fn a_damaged_store_is_exported_only_when_told_to_salvage_which_says_what_is_miss
 
     let ended = store("export", &data, &["--salvage"]);
     let said = ended.with_code(0);
-    assert!(said.contains("row 2 of table job"), "{said}");
-    assert!(said.contains("job 7, of sum: its payload is missing or damaged"), "{said}");
+    assert!(said.contains("gone: job 2, of resize: its row is missing or damaged"), "{said}");
+    assert!(said.contains("gone: job 7, of sum: its payload is missing or damaged"), "{said}");
     let there = place.path("there");
     import(&there, &ended.well()).with_code(0);
     assert_eq!(info(&there)["jobs"], 4);

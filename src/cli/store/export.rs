@@ -15,7 +15,7 @@ use crate::engine::Record;
 use crate::store::Reader;
 use crate::store::StoreError;
 use crate::store::lines::Line;
-use crate::store::sqlite::Inspection;
+use crate::store::sqlite::{Inspection, rescue};
 use crate::types::{JobId, Printable};
 
 /// Jobs whose payloads are read in one go.
@@ -37,9 +37,8 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(self, directory: &Path) -> Result<(), Failure> {
-        let store = Inspection::open(directory)?;
         let Some(path) = &self.output else {
-            let result = write(&store, self.salvage, BufWriter::new(io::stdout().lock()));
+            let result = self.write(directory, BufWriter::new(io::stdout().lock()));
             return finish(result.map(drop));
         };
         // Whoever finds the file finds all of it.
@@ -47,7 +46,7 @@ impl Export {
         let fault = |error| Failure::usage(format!("{}: {error}", path.display()));
         let file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(fault)?;
-        let result = write(&store, self.salvage, BufWriter::new(file)).and_then(|out| {
+        let result = self.write(directory, BufWriter::new(file)).and_then(|out| {
             let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
             file.sync_all()?;
             fs::rename(&part, path)?;
@@ -58,6 +57,26 @@ impl Export {
         }
         finish(result)
     }
+
+    fn write<W: Write>(&self, directory: &Path, out: W) -> Result<W, ExportError> {
+        if self.salvage { write_whole(directory, out) } else { write(&Inspection::open(directory)?, out) }
+    }
+}
+
+/// All that is whole.
+fn write_whole<W: Write>(directory: &Path, mut out: W) -> Result<W, ExportError> {
+    Line::Begin.write(&mut out)?;
+    let mut result = Ok(());
+    let mut add = |record| {
+        if result.is_ok() {
+            result = Line::Thing(record).write(&mut out);
+        }
+    };
+    let next = rescue(directory, &mut add, &mut |what| tell(format_args!("{what}")))?;
+    result?;
+    Line::End(next).write(&mut out)?;
+    out.flush()?;
+    Ok(out)
 }
 
 fn finish(result: Result<(), ExportError>) -> Result<(), Failure> {
@@ -91,20 +110,17 @@ impl From<StoreError> for ExportError {
     }
 }
 
-fn write<W: Write>(store: &Inspection, salvage: bool, out: W) -> Result<W, ExportError> {
-    let mut writing = Writing { out, reader: store.reader()?, salvage, gathered: Vec::new(), bytes: 0 };
+fn write<W: Write>(store: &Inspection, out: W) -> Result<W, ExportError> {
+    let mut writing = Writing { out, reader: store.reader()?, gathered: Vec::new(), bytes: 0 };
     Line::Begin.write(&mut writing.out)?;
     let mut result = Ok(());
-    let (next, damage) = store.replay(salvage, &mut |record| {
+    let (next, _) = store.replay(false, &mut |record| {
         if result.is_ok() {
             result = writing.add(record);
         }
     })?;
     result?;
     writing.flush()?;
-    for damage in damage {
-        tell(format_args!("left out: {damage}"));
-    }
     Line::End(next).write(&mut writing.out)?;
     writing.out.flush()?;
     Ok(writing.out)
@@ -113,7 +129,6 @@ fn write<W: Write>(store: &Inspection, salvage: bool, out: W) -> Result<W, Expor
 struct Writing<W> {
     out: W,
     reader: Box<dyn Reader>,
-    salvage: bool,
     /// Records whose payloads are still to be read.
     gathered: Vec<Record<'static>>,
     bytes: u64,
@@ -147,13 +162,6 @@ impl<W: Write> Writing<W> {
             {
                 match bodies.remove(id).and_then(|body| spec.with_body(body)) {
                     Some(whole) => *spec.to_mut() = whole,
-                    None if self.salvage => {
-                        let (job, function) = (id.0, Printable(spec.function()));
-                        tell(format_args!(
-                            "left out: job {job}, of {function}: its payload is missing or damaged"
-                        ));
-                        continue;
-                    }
                     None => {
                         let function = Printable(spec.function()).to_string();
                         return Err(ExportError::Payload { job: id.0, function });

@@ -80,11 +80,6 @@ impl Import {
         Ok(true)
     }
 
-    /// The page that each of these tables begins on.
-    pub(super) fn roots<const N: usize>(&self, tables: [&str; N]) -> Result<[u32; N], StoreError> {
-        schema::roots(&self.connection, tables).map_err(|error| self.error(&error))
-    }
-
     /// Keeps it all. Numbers are given out from this one on, or later if a record or the store says so.
     ///
     /// # Errors

@@ -82,13 +82,13 @@ impl Inspection {
     /// was left out.
     ///
     /// # Errors
-    /// What is kept cannot be read, or something is damaged and `salvage` was not said.
+    /// What is kept cannot be read, or something is damaged and it is not to be lenient.
     pub fn replay(
         &self,
-        salvage: bool,
+        is_lenient: bool,
         each: &mut dyn FnMut(Record<'static>),
     ) -> Result<(JobId, Vec<Damage>), StoreError> {
-        let replayed = replay::replay(&self.connection, &self.file(), salvage, each)?;
+        let replayed = replay::replay(&self.connection, &self.file(), is_lenient, each)?;
         Ok((JobId(replayed.next_number), replayed.damage))
     }
 

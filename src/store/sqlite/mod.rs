@@ -29,6 +29,7 @@ use rusqlite::{Connection, ErrorCode};
 pub use self::import::Import;
 pub use self::inspect::Inspection;
 pub use self::replay::Damage;
+pub use self::salvage::rescue;
 pub use self::verify::{Counts, Fault};
 
 use self::checkpoint::Checkpoints;

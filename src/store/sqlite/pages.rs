@@ -23,6 +23,7 @@ const INNER: u8 = 5;
 const LEAF: u8 = 13;
 const MAP_FREE: u8 = 2;
 const MAP_FIRST_OVERFLOW: u8 = 3;
+const MAP_OVERFLOW: u8 = 4;
 const MAP_TREE: u8 = 5;
 
 type Page = Box<[u8; PAGE]>;
@@ -109,8 +110,9 @@ impl Pages {
         Some((page[at], word(&page[..], at + 1)?))
     }
 
-    /// The pages of the tables with these roots.
-    pub fn tables(&self, roots: &[u32]) -> Vec<Table> {
+    /// The pages of the tables with these roots; and how many rows of jobs there can have been on pages that cannot be
+    /// read, or of which is not known whose they are.
+    pub fn tables(&self, roots: &[u32]) -> (Vec<Table>, u64) {
         let mut walk = Walk {
             pages: self,
             map: HashMap::new(),
@@ -141,13 +143,8 @@ impl Pages {
                 None => walk.tables.iter_mut().for_each(|table| table.lost.push(ALL)),
             }
         }
-        walk.tables
-    }
-
-    /// The most rows that pages can have held which are not there or not readable.
-    pub fn most_lost(&self, tables: &[Table]) -> u64 {
-        let unreadable: usize = tables.iter().map(|table| table.lost.len()).sum();
-        (unreadable as u64 + u64::from(self.missing)).saturating_mul(MOST_ROWS)
+        let room = walk.count_unreadable().saturating_mul(MOST_ROWS);
+        (walk.tables, room)
     }
 
     /// How many rows a leaf says it has.
@@ -223,6 +220,16 @@ impl Walk<'_> {
                 _ => lost.push(node.range),
             }
         }
+    }
+
+    fn count_unreadable(&mut self) -> u64 {
+        let lost: usize = self.tables.iter().map(|table| table.lost.len()).sum();
+        let mut count = lost as u64 + u64::from(self.pages.missing);
+        for page in (3..=self.pages.end).filter(|page| !self.seen.contains_key(page)) {
+            let found = self.pages.map(&mut self.map, page);
+            count += u64::from(!matches!(found, Some((MAP_FREE | MAP_FIRST_OVERFLOW | MAP_OVERFLOW, _))));
+        }
+        count
     }
 
     /// Follows pages that only the map knows. Whether there were any.

@@ -52,14 +52,14 @@ pub(super) struct Replayed {
 pub(super) fn replay(
     connection: &Connection,
     path: &Path,
-    salvage: bool,
+    is_lenient: bool,
     each: &mut dyn FnMut(Record<'static>),
 ) -> Result<Replayed, StoreError> {
-    let mut replay = Replay { connection, salvage, damage: Vec::new(), next_number: 1, each };
+    let mut replay = Replay { connection, damage: Vec::new(), next_number: 1, each };
     let fold = replay.run().map_err(|error| from_sqlite(path, &error))?;
     let Replay { damage, next_number, .. } = replay;
     match damage.first() {
-        Some(first) if !salvage => {
+        Some(first) if !is_lenient => {
             let what = match damage.len() {
                 1 => first.to_string(),
                 more => format!("{first}, and {} more", more - 1),
@@ -72,7 +72,6 @@ pub(super) fn replay(
 
 struct Replay<'a> {
     connection: &'a Connection,
-    salvage: bool,
     damage: Vec<Damage>,
     next_number: u64,
     each: &'a mut dyn FnMut(Record<'static>),
@@ -85,7 +84,8 @@ impl Replay<'_> {
         self.unreadable("ops", walked)?;
         let walked = self.functions();
         self.unreadable("function", walked)?;
-        self.jobs(&fold)?;
+        let walked = self.jobs(&fold);
+        self.unreadable("job", walked)?;
         let walked = self.schedules();
         self.unreadable("schedule", walked)?;
         self.numbers()?;
@@ -152,32 +152,11 @@ impl Replay<'_> {
     }
 
     fn jobs(&mut self, fold: &Fold) -> rusqlite::Result<()> {
-        let mut last = 0;
-        let error = match self.jobs_in_order(fold, &mut last) {
-            Err(error) if is_damage(&error) => error,
-            other => return other,
-        };
-        let beyond = if self.salvage { jobs_beyond(self.connection, last)? } else { Vec::new() };
-        let until = beyond.first().map_or_else(|| "the end".to_owned(), i64::to_string);
-        let what = format!("rows from {} to before {until} cannot be read ({error})", last + 1);
-        self.damage.push(Damage { table: "job", id: None, what });
-        for key in beyond {
-            let meta = self
-                .connection
-                .prepare_cached("SELECT meta FROM job WHERE id = ?1")?
-                .query_row([key], |found| Ok(row::bytes(found, 0).to_vec()))?;
-            self.job(fold, key, &meta)?;
-        }
-        Ok(())
-    }
-
-    fn jobs_in_order(&mut self, fold: &Fold, last: &mut i64) -> rusqlite::Result<()> {
         let mut select = self.connection.prepare("SELECT id, meta FROM job ORDER BY id")?;
         let mut rows = select.query([])?;
         let mut count = 0_u64;
         while let Some(found) = rows.next()? {
-            *last = found.get(0)?;
-            self.job(fold, *last, row::bytes(found, 1))?;
+            self.job(fold, found.get(0)?, row::bytes(found, 1))?;
             count += 1;
             if count.is_multiple_of(PROGRESS) {
                 tracing::info!("{count} jobs read so far");
@@ -265,22 +244,4 @@ impl Replay<'_> {
         }
         Ok(())
     }
-}
-
-/// The ids that can be read from the end of the jobs down to this one, in their order: what stands beyond a page that
-/// cannot be read.
-fn jobs_beyond(connection: &Connection, id: i64) -> rusqlite::Result<Vec<i64>> {
-    let mut select = connection.prepare("SELECT id FROM job WHERE id > ?1 ORDER BY id DESC")?;
-    let mut rows = select.query([id])?;
-    let mut ids = Vec::new();
-    loop {
-        match rows.next() {
-            Ok(Some(found)) => ids.push(found.get(0)?),
-            Ok(None) => break,
-            Err(error) if is_damage(&error) => break,
-            Err(error) => return Err(error),
-        }
-    }
-    ids.reverse();
-    Ok(ids)
 }

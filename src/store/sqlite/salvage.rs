@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -26,34 +28,67 @@ const NUMBERS: usize = 5;
 /// If anything is damaged, puts a new store in the place of the one in this directory.
 pub(super) fn salvage(directory: &Directory) -> Result<(), StoreError> {
     let Some(fault) = look(directory)? else { return Ok(()) };
-    let file = directory.jobs();
-    let is_log_missing =
-        matches!(&fault, StoreError::Damaged { path, .. } if *path != file && !path.exists());
-    let io = |source| StoreError::Io { path: file.clone(), source };
-    let pages = match Pages::open(&file, &directory.beside("-wal")) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(nothing(directory, fault)),
-        opened => opened.map_err(io)?,
-    };
     let replacement = Replacement::begin(directory)?;
     let mut import = Import::begin(&replacement.store())?;
-    let mut found = Found::read(&pages, import.roots(TABLES)?);
-    if found.is_nothing() {
-        return Err(nothing(directory, fault));
-    }
-    found.is_log_missing = is_log_missing;
     let mut gone = Vec::new();
-    let next = found.put(&mut import, &mut |what| {
-        tracing::warn!("{}: {what}", file.display());
+    let next = read(directory, fault, &mut |record| import.add(&record).map(drop), &mut |what| {
+        tracing::warn!("{}: {what}", directory.jobs().display());
         gone.push(what);
     })?;
     import.finish(next)?;
     replacement.put_in_place(&gone)
 }
 
+/// Passes on all that is whole in the store in this directory, whatever is wrong with the rest, with payloads; tells
+/// what is not; changes nothing. Returns a number beyond all that were given out.
+///
+/// # Errors
+/// There is no store, it is in use, someone else's, of a newer format, or not one row of it is whole.
+pub fn rescue(
+    path: &Path,
+    each: &mut dyn FnMut(Record<'static>),
+    tell: &mut dyn FnMut(String),
+) -> Result<JobId, StoreError> {
+    let directory = Directory::lock_existing(path)?;
+    if has_content(&directory, "-journal") {
+        return Err(StoreError::HalfMade { path: path.to_owned() });
+    }
+    let nothing = || StoreError::Foreign { path: directory.jobs() };
+    let fault = look(&directory)?.unwrap_or_else(nothing);
+    let mut add = |record| {
+        each(record);
+        Ok(())
+    };
+    read(&directory, fault, &mut add, tell)
+}
+
+fn read(
+    directory: &Directory,
+    fault: StoreError,
+    add: &mut dyn FnMut(Record<'static>) -> Result<(), StoreError>,
+    tell: &mut dyn FnMut(String),
+) -> Result<JobId, StoreError> {
+    let (file, log) = (directory.jobs(), directory.beside("-wal"));
+    let is_log_missing = matches!(&fault, StoreError::Damaged { path, .. } if *path == log && !log.exists());
+    let roots = schema::roots(TABLES).map_err(|error| super::from_sqlite(&file, &error))?;
+    let pages = match Pages::open(&file, &log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(nothing(directory, fault)),
+        opened => opened.map_err(|source| StoreError::Io { path: file, source })?,
+    };
+    let found = Found { is_log_missing, ..Found::read(&pages, roots) };
+    if found.is_nothing() {
+        return Err(nothing(directory, fault));
+    }
+    found.pass_on(add, tell)
+}
+
+fn has_content(directory: &Directory, ending: &str) -> bool {
+    directory.beside(ending).metadata().is_ok_and(|file| file.len() > 0)
+}
+
 /// What is wrong first; all of it is told.
 fn look(directory: &Directory) -> Result<Option<StoreError>, StoreError> {
     let jobs = directory.jobs();
-    let has_content = |ending| directory.beside(ending).metadata().is_ok_and(|file| file.len() > 0);
     match directory.check() {
         Err(StoreError::Damaged { path, what }) => {
             tracing::warn!("{} is damaged: {what}", path.display());
@@ -61,14 +96,14 @@ fn look(directory: &Directory) -> Result<Option<StoreError>, StoreError> {
         }
         checked => checked?,
     }
-    if !has_content("") {
+    if !has_content(directory, "") {
         return Ok(None);
     }
-    if has_content("-journal") {
+    if has_content(directory, "-journal") {
         // Undoes an import that was broken off.
         drop(schema::open(&jobs)?);
     }
-    let connection = match schema::open_to_read(&jobs, has_content("-wal")) {
+    let connection = match schema::open_to_read(&jobs, has_content(directory, "-wal")) {
         Ok(connection) => connection,
         Err(error @ (StoreError::Newer { .. } | StoreError::Io { .. })) => return Err(error),
         Err(error) => return Ok(Some(error)),
@@ -96,6 +131,8 @@ type Place = (u32, u16);
 struct Found<'a> {
     pages: &'a Pages,
     tables: Vec<Table>,
+    /// How many rows of jobs there can have been on what cannot be read.
+    room: u64,
     jobs: BTreeMap<i64, Place>,
     bodies: BTreeMap<i64, Place>,
     bad_jobs: BTreeSet<i64>,
@@ -103,28 +140,30 @@ struct Found<'a> {
     fold: Fold,
     /// Rows of `ops`: the first and last of each run that is gone.
     ops_gone: Vec<Range>,
-    others: Vec<Record<'static>>,
+    functions: BTreeMap<Vec<u8>, Record<'static>>,
+    recurring: BTreeMap<i64, Record<'static>>,
     /// What else is gone.
     told: Vec<String>,
-    last_recurring: i64,
     numbered: Option<u64>,
     is_log_missing: bool,
 }
 
 impl<'a> Found<'a> {
     fn read(pages: &'a Pages, roots: [u32; 6]) -> Self {
+        let (tables, room) = pages.tables(&roots);
         let mut found = Self {
             pages,
-            tables: pages.tables(&roots),
+            tables,
+            room,
             jobs: BTreeMap::new(),
             bodies: BTreeMap::new(),
             bad_jobs: BTreeSet::new(),
             bad_bodies: BTreeSet::new(),
             fold: Fold::default(),
             ops_gone: Vec::new(),
-            others: Vec::new(),
+            functions: BTreeMap::new(),
+            recurring: BTreeMap::new(),
             told: Vec::new(),
-            last_recurring: 0,
             numbered: None,
             is_log_missing: false,
         };
@@ -189,7 +228,8 @@ impl<'a> Found<'a> {
         let name = column(row, 0);
         match row::read_limits(name, column(row, 1)) {
             Ok((limits, pinned)) => {
-                self.others.push(Record::Function { name: Cow::Owned(name.to_vec()), limits, pinned });
+                let record = Record::Function { name: Cow::Owned(name.to_vec()), limits, pinned };
+                self.functions.insert(name.to_vec(), record);
             }
             Err(row::BadRow) => self.told.push(format!("gone: the limits of function {}", Printable(name))),
         }
@@ -205,26 +245,25 @@ impl<'a> Found<'a> {
         };
         match read() {
             Some((fields, spec)) => {
-                self.last_recurring = self.last_recurring.max(row.id);
-                self.others.push(Record::Scheduled {
-                    id,
-                    fields: Cow::Owned(fields),
-                    spec: Cow::Owned(spec),
-                });
+                let record = Record::Scheduled { id, fields: Cow::Owned(fields), spec: Cow::Owned(spec) };
+                self.recurring.insert(row.id, record);
             }
             None => self.told.push(format!("gone: recurring job {}, whose row is damaged", row.id)),
         }
     }
 
     fn is_nothing(&self) -> bool {
-        self.jobs.is_empty() && self.bodies.is_empty() && self.others.is_empty() && self.numbered.is_none()
+        let is_any = self.numbered.is_some() || !self.functions.is_empty() || !self.recurring.is_empty();
+        !is_any && self.jobs.is_empty() && self.bodies.is_empty()
     }
 
-    /// Adds all that is whole, and tells what is not. Gives a number beyond all that were given out.
-    fn put(&mut self, import: &mut Import, tell: &mut dyn FnMut(String)) -> Result<JobId, StoreError> {
-        for record in std::mem::take(&mut self.others) {
-            import.add(&record)?;
-        }
+    /// Passes on all that is whole, and tells what is not. Gives a number beyond all that were given out.
+    fn pass_on(
+        &self,
+        add: &mut dyn FnMut(Record<'static>) -> Result<(), StoreError>,
+        tell: &mut dyn FnMut(String),
+    ) -> Result<JobId, StoreError> {
+        self.functions.values().cloned().try_for_each(&mut *add)?;
         for (id, place) in &self.jobs {
             if self.fold.is_over(job(*id)) {
                 continue;
@@ -238,8 +277,9 @@ impl<'a> Found<'a> {
                 continue;
             };
             let standing = self.fold.standing(job(*id), written);
-            import.add(&Record::Queued { id: job(*id), standing, spec: Cow::Owned(spec) })?;
+            add(Record::Queued { id: job(*id), standing, spec: Cow::Owned(spec) })?;
         }
+        self.recurring.values().cloned().try_for_each(&mut *add)?;
         self.tell_jobs(tell);
         self.tell_ranges(tell);
         self.tell_others(tell);
@@ -279,7 +319,6 @@ impl<'a> Found<'a> {
     fn tell_ranges(&self, tell: &mut dyn FnMut(String)) {
         let known: BTreeSet<i64> = self.jobs.keys().chain(self.bodies.keys()).copied().collect();
         let is_known = |id: i64| known.contains(&id) || self.fold.is_over(job(id));
-        let room = self.pages.most_lost(&self.tables[..=BODY]);
         for (mut low, mut high) in common(merged(&self.tables[JOB].lost), merged(&self.tables[BODY].lost)) {
             while low < high && is_known(low + 1) {
                 low += 1;
@@ -290,7 +329,7 @@ impl<'a> Found<'a> {
             let over = self.fold.over().range(job(low + 1)..).take_while(|id| **id <= job(high));
             let accounted = known.range(low + 1..).take_while(|id| **id <= high).count()
                 + over.filter(|id| !known.contains(&id.0.cast_signed())).count();
-            let most = room.min((high - low).unsigned_abs() - accounted as u64);
+            let most = self.room.min((high - low).unsigned_abs() - accounted as u64);
             let place = if high == i64::MAX {
                 format!("with numbers from {} on", low + 1)
             } else {
@@ -301,7 +340,7 @@ impl<'a> Found<'a> {
             }
         }
         if self.is_log_missing {
-            let last = known.last().copied().unwrap_or(0).max(self.last_recurring);
+            let last = known.last().max(self.recurring.keys().last()).copied().unwrap_or(0);
             tell(format!(
                 "gone: what was in the write-ahead log: jobs with numbers beyond {last}, how many cannot be told, and \
                  what else was changed last"
@@ -309,8 +348,8 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn tell_others(&mut self, tell: &mut dyn FnMut(String)) {
-        std::mem::take(&mut self.told).into_iter().for_each(&mut *tell);
+    fn tell_others(&self, tell: &mut dyn FnMut(String)) {
+        self.told.iter().cloned().for_each(&mut *tell);
         let is_damaged = |table: usize| !self.tables[table].lost.is_empty();
         if is_damaged(SCHEDULE) {
             tell("gone: recurring jobs that stood on pages that cannot be read".to_owned());
@@ -327,7 +366,7 @@ impl<'a> Found<'a> {
     }
 
     fn next(&self) -> JobId {
-        let last = [self.jobs.keys().last(), self.bodies.keys().last(), Some(&self.last_recurring)];
+        let last = [self.jobs.keys().last(), self.bodies.keys().last(), self.recurring.keys().last()];
         let last = last.into_iter().flatten().max().map_or(0, |last| last.unsigned_abs());
         let is_sure =
             !self.is_log_missing && !self.pages.lost_of_log() && self.tables[NUMBERS].lost.is_empty();

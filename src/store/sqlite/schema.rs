@@ -156,10 +156,9 @@ pub(super) fn beyond(number: u64) -> u64 {
 }
 
 /// The page that each of these tables begins on: always the same, in every file of this format.
-pub(super) fn roots<const N: usize>(
-    connection: &Connection,
-    tables: [&str; N],
-) -> rusqlite::Result<[u32; N]> {
+pub(super) fn roots<const N: usize>(tables: [&str; N]) -> rusqlite::Result<[u32; N]> {
+    let connection = Connection::open_in_memory()?;
+    create(&connection)?;
     let mut roots = [0; N];
     for (root, table) in roots.iter_mut().zip(tables) {
         let select = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";

@@ -107,14 +107,20 @@ struct Served {
 
 fn start(folder: &Path, salvage: bool) -> Result<Served, StoreError> {
     let mut store = SqliteStore::open(folder, salvage)?;
-    let (mut ids, mut others) = (Vec::new(), 0);
+    let (mut specs, mut others) = (BTreeMap::new(), 0);
     let next = store.replay(&mut |record| match record {
-        Record::Queued { id, .. } => ids.push(id),
+        Record::Queued { id, spec, .. } => {
+            assert!(specs.insert(id, spec).is_none(), "job {} is there twice", id.0);
+        }
         _ => others += 1,
     })?;
+    let ids: Vec<JobId> = specs.keys().copied().collect();
     let mut jobs = BTreeMap::new();
-    store.reader()?.read(&ids, &mut |id, body| drop(jobs.insert(id.0, body)))?;
-    assert_eq!(jobs.len(), ids.len(), "a job is there twice");
+    store.reader()?.read(&ids, &mut |id, body| {
+        // As the engine does before it hands the job out.
+        let whole = body.and_then(|body| specs[&id].with_body(body));
+        jobs.insert(id.0, whole.map(|spec| spec.body().clone()));
+    })?;
     Ok(Served { jobs, others, next: next.0 })
 }
 

@@ -88,6 +88,9 @@ impl Inspection {
         is_lenient: bool,
         each: &mut dyn FnMut(Record<'static>),
     ) -> Result<(JobId, Vec<Damage>), StoreError> {
+        if !is_lenient {
+            self.directory.check()?;
+        }
         let replayed = replay::replay(&self.connection, &self.file(), is_lenient, each)?;
         Ok((JobId(replayed.next_number), replayed.damage))
     }
@@ -107,7 +110,21 @@ impl Inspection {
     /// # Errors
     /// The system refuses to read. A file that reads as something else than what was written is no error here.
     pub fn verify(&self, each: &mut dyn FnMut(Fault)) -> Result<Counts, StoreError> {
-        verify::verify(&self.connection, each).map_err(|error| from_sqlite(&self.file(), &error))
+        let files = match self.directory.check() {
+            Err(StoreError::Damaged { path, what }) => Some((path, what)),
+            checked => {
+                checked?;
+                None
+            }
+        };
+        let verified = verify::verify(&self.connection, each);
+        let mut counts = verified.map_err(|error| from_sqlite(&self.file(), &error))?;
+        if let Some((path, what)) = files {
+            let what = format!("{}: {what}", path.display());
+            each(Fault { table: None, id: None, what, cost: verify::NO_PAGES });
+            counts.faults += 1;
+        }
+        Ok(counts)
     }
 }
 

@@ -26,6 +26,9 @@ const MAP_FIRST_OVERFLOW: u8 = 3;
 const MAP_OVERFLOW: u8 = 4;
 const MAP_TREE: u8 = 5;
 
+/// Pages from one of the map to the next.
+const MAPPED: u32 = PAGE as u32 / 5 + 1;
+
 type Page = Box<[u8; PAGE]>;
 
 /// Ids beyond the first and up to the second.
@@ -103,8 +106,7 @@ impl Pages {
 
     /// What the map says of a page: its type and the page above it.
     fn map(&self, cache: &mut HashMap<u32, Option<Page>>, number: u32) -> Option<(u8, u32)> {
-        const ENTRIES: u32 = PAGE as u32 / 5;
-        let map = number.checked_sub(2)? / (ENTRIES + 1) * (ENTRIES + 1) + 2;
+        let map = number.checked_sub(2)? / MAPPED * MAPPED + 2;
         let at = (number - map).checked_sub(1)? as usize * 5;
         let page = cache.entry(map).or_insert_with(|| self.page(map)).as_ref()?;
         Some((page[at], word(&page[..], at + 1)?))
@@ -225,7 +227,8 @@ impl Walk<'_> {
     fn count_unreadable(&mut self) -> u64 {
         let lost: usize = self.tables.iter().map(|table| table.lost.len()).sum();
         let mut count = lost as u64 + u64::from(self.pages.missing);
-        for page in (3..=self.pages.end).filter(|page| !self.seen.contains_key(page)) {
+        let is_map = |page: u32| (page - 2).is_multiple_of(MAPPED);
+        for page in (3..=self.pages.end).filter(|page| !is_map(*page) && !self.seen.contains_key(page)) {
             let found = self.pages.map(&mut self.map, page);
             count += u64::from(!matches!(found, Some((MAP_FREE | MAP_FIRST_OVERFLOW | MAP_OVERFLOW, _))));
         }

@@ -55,7 +55,7 @@ const NO_PAYLOAD: &str = "this job cannot be handed out";
 const NO_RECURRING: &str = "this recurring job is lost";
 const NO_FUNCTION: &str = "the limits of this function are lost";
 const NO_NUMBER: &str = "numbers of jobs may be given out again";
-const NO_PAGES: &str = "what stands there cannot be read";
+pub(super) const NO_PAGES: &str = "what stands there cannot be read";
 
 pub(super) fn verify(connection: &Connection, each: &mut dyn FnMut(Fault)) -> rusqlite::Result<Counts> {
     let mut verify = Verify { connection, counts: Counts::default(), fold: Fold::default(), each };

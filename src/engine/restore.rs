@@ -1,9 +1,10 @@
 //! The log is read back, before anyone connects.
 
-use super::job::{Job, State};
+use super::content::Content;
+use super::job::Job;
 use super::{Engine, Record, Standing};
 use crate::protocol::{Refusal, Spec};
-use crate::types::{JobId, RecordNo, Timestamp};
+use crate::types::{JobId, Timestamp};
 
 impl Engine {
     /// Takes one record that a store kept: jobs that are not over, each once, as they stand; recurring jobs; functions.
@@ -34,21 +35,9 @@ impl Engine {
         self.pass_number(id.0.max(standing.place));
         let function = self.functions.find_or_create(spec.function());
         let due = standing.due.filter(|due| *due > self.now);
-        let job = Job {
-            function,
-            priority: standing.priority,
-            kept: true,
-            losses: standing.losses,
-            place: standing.place,
-            unique_hash: self.uniques.hash(function, &spec),
-            record: RecordNo::NONE,
-            state: due.map_or(State::Ready, |until| State::Delayed { until }),
-            numbers: Default::default(),
-            is_loading: false,
-            owes: None,
-            waiting: Vec::new(),
-            spec,
-        };
+        let mut job = Job::new(Content::new(&spec), function, standing.priority, due);
+        job.kept = true;
+        job.stand_as(id, standing);
         self.insert(id, job);
     }
 

@@ -238,7 +238,7 @@ impl Model {
     }
 
     fn memory(&self) -> u64 {
-        let jobs = self.jobs.iter().map(|job| job.body_len);
+        let jobs = self.jobs.iter().map(|job| job.unique.len() + job.reducer.len() + job.payload.len());
         let schedules = self.schedules.iter().map(|schedule| schedule.submit.body().len());
         jobs.chain(schedules).map(memory_of).sum()
     }
@@ -297,14 +297,14 @@ impl Model {
     }
 }
 
-/// What a body takes in memory, as the server accounts it.
-fn memory_of(body_len: usize) -> u64 {
-    200 + body_len as u64
+/// What a job with so many bytes takes in memory, as the server accounts it: its function's name is not repeated.
+fn memory_of(bytes: usize) -> u64 {
+    160 + bytes as u64
 }
 
 /// What a function takes in memory, as the server accounts it.
 fn memory_of_function(name: &[u8]) -> u64 {
-    500 + name.len() as u64
+    600 + name.len() as u64
 }
 
 fn without_final_nul(name: &Bytes) -> Bytes {

@@ -44,7 +44,6 @@ pub struct Job {
     pub unique: Bytes,
     pub reducer: Bytes,
     pub payload: Bytes,
-    pub body_len: usize,
     pub priority: Priority,
     pub kept: bool,
     pub losses: u32,

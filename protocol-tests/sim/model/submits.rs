@@ -137,9 +137,9 @@ impl Model {
     ) -> Result<usize, &'static str> {
         let found = self.functions.iter().find(|function| function.name == submit.function);
         let limit = found.expect("it was found or made").limits[priority as usize];
-        let body_len = submit.body().len();
+        let bytes = submit.unique.len() + reducer.len() + submit.payload.len();
         if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize)
-            || self.memory() + memory_of(body_len) > self.settings.max_memory
+            || self.memory() + memory_of(bytes) > self.settings.max_memory
         {
             return Err("QUEUE_ERROR");
         }
@@ -154,7 +154,6 @@ impl Model {
             unique: submit.unique.clone(),
             reducer,
             payload: submit.payload.clone(),
-            body_len,
             priority,
             kept: false,
             losses: 0,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::run::{end, gearhouse, run};
 
-const COMMANDS: [&[&str]; 6] = [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"]];
+const COMMANDS: [&[&str]; 8] =
+    [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"], &["bench"], &["store"]];
 
 fn help(command: &[&str]) -> String {
     run(&[command, &["--help"]].concat()).well()
@@ -28,16 +29,21 @@ fn the_manual_names_every_option_and_command_and_none_that_does_not_exist() {
     for command in COMMANDS {
         named_by_help.extend(options(&help(command)));
     }
-    let admin = help(&["admin"]);
-    let (_, list) = admin.split_once("Commands:\n").unwrap();
-    let (list, _) = list.split_once("\n\n").unwrap();
-    for line in list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
-        let command = line.split_whitespace().next().unwrap();
-        if command == "help" {
-            continue;
+    for group in ["admin", "store"] {
+        let help_of_group = help(&[group]);
+        let (_, list) = help_of_group.split_once("Commands:\n").unwrap();
+        let (list, _) = list.split_once("\n\n").unwrap();
+        for line in list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
+            let command = line.split_whitespace().next().unwrap();
+            if command == "help" {
+                continue;
+            }
+            assert!(
+                manual.contains(&format!("`{command}")),
+                "docs/command-line.md lacks {group}'s {command}"
+            );
+            named_by_help.extend(options(&help(&[group, command])));
         }
-        assert!(manual.contains(&format!("`{command}")), "docs/command-line.md lacks admin's {command}");
-        named_by_help.extend(options(&help(&["admin", command])));
     }
     let (_, here) = manual.split_once("## The server").expect("the manual's parts");
     let named_by_manual = options(here);

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+mod bench;
 mod help;
 mod run;
 mod serve;
 mod server;
+mod store;
 mod submit;
 mod work;

@@ -46,6 +46,7 @@ fn variables_of_container_platforms_mean_nothing() {
     command.env("GEARHOUSE_PORT", "tcp://10.0.0.1:4730").env("GEARHOUSE_SERVICE_HOST", "10.0.0.1");
     let server = Server::from(&mut command);
     assert_eq!(server.run(&["admin", "ping"]).well(), "OK\n");
+    assert_eq!(server.run(&["admin", "ready"]).well(), "OK\n");
 }
 
 #[test]
@@ -119,6 +120,8 @@ fn sigusr1_first_hands_out_what_is_queued() {
     }
     let mut client = server.client();
     client.send(Kind::CanDo, &[b"later"]).unwrap();
+    // Accepted, and not only connected: the socket that listens goes at once.
+    client.ask(Kind::EchoReq, &[b"here"]).unwrap();
     server.signal(Signal::SIGUSR1);
     server.logged("stopping");
     for _ in 0..3 {

@@ -64,6 +64,10 @@ impl Output for Delivery<'_> {
         storage.log.push(record)
     }
 
+    fn readiness(&self) -> Result<(), Refusal> {
+        self.broker.storage.as_ref().map_or(Ok(()), |storage| storage.log.readiness())
+    }
+
     fn send(&mut self, to: ConnId, after: RecordNo, response: Response<'_>) {
         let durable = self.broker.durable();
         self.with_outbox(to, |outbox| outbox.push(after, durable, &response));

@@ -1,7 +1,8 @@
 //! Group commit without a clock: while one batch is being made safe, the next one gathers.
 //!
-//! The engine's records are pushed under its lock, in its order. The store's own thread swaps out all that has
-//! gathered, appends it, publishes how far the log is safe, and tells the connections whose answers waited for that.
+//! The engine's records are pushed under its lock, in its order. The store's own thread, see [`super::Committer`], swaps
+//! out all that has gathered, appends it, publishes how far the log is safe, and tells the connections whose answers
+//! waited for that.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 use crate::engine::Record;
 use crate::outbox::{End, Outbox};
 use crate::protocol::Refusal;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::types::RecordNo;
 
 /// Bytes that may gather before connections stop reading.
@@ -20,9 +21,6 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// Largest body of a job that can be kept: what SQLite takes in a row, less a little.
 const LARGEST: usize = 900_000_000;
-
-/// How often a full disk is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// The log's buffer and state, shared by the broker and the store's thread.
 #[derive(Debug)]
@@ -41,6 +39,15 @@ struct Pending {
     batch: Vec<Record<'static>>,
     waiting: Vec<(RecordNo, Arc<Outbox>)>,
     is_closing: bool,
+}
+
+/// Records that are made safe together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// In the engine's order.
+    pub records: Vec<Record<'static>>,
+    /// The number of the last of them.
+    last: u64,
 }
 
 /// What keeps new records from being taken.
@@ -78,10 +85,6 @@ impl Log {
     /// Takes a record. The caller calls [`Log::signal`] when it has let go of its locks.
     pub fn push(&self, record: Record<'_>) -> Result<RecordNo, Refusal> {
         let size = self.admit(&record)?;
-        if self.fault() == Fault::Failed {
-            // An end that nothing will write: the job runs again after the next start.
-            return Ok(RecordNo::NONE);
-        }
         self.bytes.fetch_add(size, Ordering::Relaxed);
         let mut pending = self.lock();
         pending.last += 1;
@@ -89,16 +92,16 @@ impl Log {
         Ok(RecordNo(pending.last))
     }
 
-    /// Bytes of a record that may be taken. Ends always are.
+    /// Bytes of a record that may be taken. Ends are, as long as anything is.
     fn admit(&self, record: &Record<'_>) -> Result<usize, Refusal> {
         let size = size_of(record);
         match (record, self.fault()) {
+            (_, Fault::Failed) => Err(Refusal::STORE_FAILED),
             (Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_), _)
             | (Record::Function { limits: [None, None, None], pinned: false, .. }, _) => Ok(size),
             _ if size > LARGEST => Err(Refusal::FRAME_TOO_LARGE),
             (_, Fault::None) => Ok(size),
             (_, Fault::Full) => Err(Refusal::DISK_FULL),
-            (_, Fault::Failed) => Err(Refusal::STORE_FAILED),
         }
     }
 
@@ -137,9 +140,13 @@ impl Log {
         }
     }
 
-    /// Whether kept jobs are taken.
-    pub fn is_healthy(&self) -> bool {
-        self.fault() == Fault::None
+    /// Whether kept jobs are taken, and if not, why.
+    pub fn readiness(&self) -> Result<(), Refusal> {
+        match self.fault() {
+            Fault::None => Ok(()),
+            Fault::Full => Err(Refusal::DISK_FULL),
+            Fault::Failed => Err(Refusal::STORE_FAILED),
+        }
     }
 
     /// Tells the store's thread to end once all that has gathered is safe.
@@ -148,100 +155,66 @@ impl Log {
         self.gathered.notify_one();
     }
 
-    /// The store's thread.
-    pub fn commit_all(&self, mut store: Box<dyn Store>) {
-        let mut untidy = true;
-        loop {
-            match self.next_batch(&mut *store, &mut untidy) {
-                Ok(Some((batch, last))) => {
-                    if let Err(error) = self.commit(&mut *store, &batch) {
-                        return self.fail(&error);
-                    }
-                    self.publish(last, &batch);
-                    untidy = true;
-                }
-                Ok(None) => return,
-                Err(error) => return self.fail(&error),
-            }
-        }
-    }
-
-    /// All that has gathered, as soon as there is something; tidies meanwhile. `None` when the log was closed.
-    fn next_batch(&self, store: &mut dyn Store, untidy: &mut bool) -> Result<Option<Batch>, StoreError> {
+    /// All that was pushed since the last call, if anything was.
+    pub fn gathered(&self) -> Option<Batch> {
         let mut pending = self.lock();
-        loop {
-            if !pending.batch.is_empty() {
-                return Ok(Some((std::mem::take(&mut pending.batch), pending.last)));
-            }
-            if pending.is_closing {
-                return Ok(None);
-            }
-            if self.fault() == Fault::Full {
-                drop(pending);
-                self.try_to_recover(store);
-                pending = self.lock();
-                if pending.batch.is_empty() && self.fault() == Fault::Full {
-                    pending = self
-                        .gathered
-                        .wait_timeout(pending, TRY_AGAIN)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
-                }
-            } else if *untidy {
-                drop(pending);
-                *untidy = match store.tidy() {
-                    Err(StoreError::Full { .. }) => false,
-                    tidied => tidied?,
-                };
-                pending = self.lock();
-            } else {
-                pending = self.gathered.wait(pending).unwrap_or_else(PoisonError::into_inner);
-            }
+        let records = std::mem::take(&mut pending.batch);
+        (!records.is_empty()).then_some(Batch { records, last: pending.last })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lock().batch.is_empty()
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.lock().is_closing
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.fault() == Fault::Full
+    }
+
+    /// Blocks until something was pushed or the log was closed.
+    pub fn wait_for_records(&self) {
+        let pending = self.lock();
+        drop(self.gathered.wait_while(pending, |pending| pending.is_idle()));
+    }
+
+    /// The same, but not for longer than this.
+    pub fn wait_for_records_until(&self, limit: Duration) {
+        let pending = self.lock();
+        drop(self.gathered.wait_timeout_while(pending, limit, |pending| pending.is_idle()));
+    }
+
+    /// The disk is full: what was acknowledged can end, and nothing new is taken.
+    pub fn note_full(&self, error: &StoreError) {
+        if self.fault.swap(Fault::Full as u8, Ordering::Relaxed) != Fault::Full as u8 {
+            tracing::error!("{error}");
         }
     }
 
-    /// Makes a batch safe, however long the disk stays full, unless the server ends meanwhile.
-    fn commit(&self, store: &mut dyn Store, batch: &[Record<'static>]) -> Result<(), StoreError> {
-        loop {
-            match store.append(batch) {
-                Err(error @ StoreError::Full { .. }) => {
-                    if self.fault.swap(Fault::Full as u8, Ordering::Relaxed) != Fault::Full as u8 {
-                        tracing::error!("{error}");
-                    }
-                    if !store.use_reserve() {
-                        if self.lock().is_closing {
-                            return Err(error);
-                        }
-                        std::thread::sleep(TRY_AGAIN);
-                    }
-                }
-                appended => return appended,
-            }
-        }
+    /// The disk has room again.
+    pub fn note_room(&self) {
+        self.fault.store(Fault::None as u8, Ordering::Relaxed);
+        tracing::info!("the disk has room again: background jobs are accepted");
     }
 
-    fn try_to_recover(&self, store: &mut dyn Store) {
-        if store.refill_reserve() {
-            self.fault.store(Fault::None as u8, Ordering::Relaxed);
-            tracing::info!("the disk has room again: background jobs are accepted");
-        }
-    }
-
-    fn publish(&self, last: u64, batch: &[Record<'static>]) {
-        self.durable.store(last, Ordering::Release);
-        let size: usize = batch.iter().map(size_of).sum();
+    /// A batch is safe: tells who waited for it.
+    pub fn publish(&self, batch: &Batch) {
+        self.durable.store(batch.last, Ordering::Release);
+        let size: usize = batch.records.iter().map(size_of).sum();
         let before = self.bytes.fetch_sub(size, Ordering::Relaxed);
         if before > MOST_BYTES {
             self.room.notify_waiters();
         }
-        let told: Vec<_> = self.lock().waiting.extract_if(.., |(record, _)| record.0 <= last).collect();
+        let told: Vec<_> = self.lock().waiting.extract_if(.., |(record, _)| record.0 <= batch.last).collect();
         for (_, outbox) in told {
             outbox.tell();
         }
     }
 
     /// After an error it is not known what is on the disk: nothing that waits is acknowledged any more.
-    fn fail(&self, error: &StoreError) {
+    pub fn fail(&self, error: &StoreError) {
         tracing::error!("{error}");
         self.fault.store(Fault::Failed as u8, Ordering::Relaxed);
         let waiting = std::mem::take(&mut self.lock().waiting);
@@ -264,8 +237,11 @@ impl Log {
     }
 }
 
-/// Records and the number of the last of them.
-type Batch = (Vec<Record<'static>>, u64);
+impl Pending {
+    fn is_idle(&self) -> bool {
+        self.batch.is_empty() && !self.is_closing
+    }
+}
 
 /// What a record is accounted with beside its body.
 const RECORD: usize = 64;

@@ -3,6 +3,7 @@
 //!
 //! Nothing here is async, so nothing can wait under the lock, and no input or output is done under it.
 
+mod committer;
 mod deliver;
 mod directory;
 mod log;
@@ -14,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
+pub use self::committer::{Committer, Next};
 pub use self::log::Wait;
+pub use self::storage::Loader;
 pub use self::timer::run_timer;
 
 use bytes::Bytes;
@@ -61,8 +64,28 @@ impl Broker {
         settings: Settings,
         seed: Seed,
         max_outbox: usize,
-        mut store: Box<dyn Store>,
+        store: Box<dyn Store>,
     ) -> Result<Arc<Self>, StoreError> {
+        let (broker, committer, loader) = Self::open_driven(now, settings, seed, max_outbox, store)?;
+        let broker = Arc::new(broker);
+        if let Some(storage) = &broker.storage {
+            storage.start(committer)?;
+        }
+        loader.start(&broker)?;
+        Ok(broker)
+    }
+
+    /// The same without threads: the caller takes their steps.
+    ///
+    /// # Errors
+    /// What is kept cannot be read.
+    pub fn open_driven(
+        now: Timestamp,
+        settings: Settings,
+        seed: Seed,
+        max_outbox: usize,
+        mut store: Box<dyn Store>,
+    ) -> Result<(Self, Committer, Loader), StoreError> {
         let mut engine = Engine::new(settings, seed);
         let first = store.replay(&mut |record| {
             if let Err(refusal) = engine.restore(now, record) {
@@ -70,10 +93,8 @@ impl Broker {
             }
         })?;
         engine.begin_numbers(first);
-        let (storage, loader) = Storage::start(store)?;
-        let broker = Arc::new(Self::with(engine, Some(storage), max_outbox));
-        loader.start(&broker)?;
-        Ok(broker)
+        let (storage, committer, loader) = Storage::new(store)?;
+        Ok((Self::with(engine, Some(storage), max_outbox), committer, loader))
     }
 
     fn with(engine: Engine, storage: Option<Storage>, max_outbox: usize) -> Self {
@@ -154,11 +175,6 @@ impl Broker {
         if let Some(storage) = &self.storage {
             storage.log.room().await;
         }
-    }
-
-    /// Whether background jobs are taken.
-    pub fn is_healthy(&self) -> bool {
-        self.storage.as_ref().is_none_or(|storage| storage.log.is_healthy())
     }
 
     /// Returns when all that was taken is safe. Nothing may be asked of the broker afterwards. Blocks.

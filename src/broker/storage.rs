@@ -1,10 +1,12 @@
-//! The store's two threads: one makes records safe, the other brings payloads back into memory.
+//! The store's two threads: one makes records safe, the other brings payloads back into memory. Both can be driven step
+//! by step instead.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
 use super::Broker;
+use super::committer::Committer;
 use super::log::Log;
 use crate::store::{Reader, Store, StoreError};
 use crate::types::JobId;
@@ -21,19 +23,20 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    /// Starts the store's threads; the second one begins when [`Loader::start`] gives it the broker.
-    pub fn start(store: Box<dyn Store>) -> Result<(Self, Loader), StoreError> {
+    /// A store and what drives it.
+    pub fn new(store: Box<dyn Store>) -> Result<(Self, Committer, Loader), StoreError> {
         let reader = store.reader()?;
         let log = Arc::new(Log::new());
-        let committer = thread::Builder::new().name("store".into()).spawn({
-            let log = log.clone();
-            move || log.commit_all(store)
-        });
-        let committer =
-            committer.map_err(|source| StoreError::Io { path: "the store's thread".into(), source })?;
+        let committer = Committer::new(log.clone(), store);
         let (loads, wanted) = mpsc::channel();
-        let storage = Self { log, loads, committer: Mutex::new(Some(committer)) };
-        Ok((storage, Loader { reader, wanted }))
+        Ok((Self { log, loads, committer: Mutex::default() }, committer, Loader { reader, wanted }))
+    }
+
+    /// Starts the thread that makes records safe; [`Storage::close`] waits for it.
+    pub fn start(&self, committer: Committer) -> Result<(), StoreError> {
+        let started = committer.start()?;
+        *self.committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+        Ok(())
     }
 
     /// Asks for payloads.
@@ -54,36 +57,47 @@ impl Storage {
     }
 }
 
-/// The reading side, until it is started.
-pub(super) struct Loader {
+/// Brings payloads that the engine asks for.
+pub struct Loader {
     reader: Box<dyn Reader>,
     wanted: Receiver<Vec<JobId>>,
 }
 
 impl Loader {
-    pub fn start(self, broker: &Arc<Broker>) -> Result<(), StoreError> {
+    pub(super) fn start(self, broker: &Arc<Broker>) -> Result<(), StoreError> {
         let broker = Arc::downgrade(broker);
         let started = thread::Builder::new().name("payloads".into()).spawn(move || self.run(&broker));
         started.map(drop).map_err(|source| StoreError::Io { path: "the reader's thread".into(), source })
     }
 
     fn run(mut self, broker: &Weak<Broker>) {
-        while let Ok(mut jobs) = self.wanted.recv() {
-            while jobs.len() < MOST
-                && let Ok(more) = self.wanted.try_recv()
-            {
-                jobs.extend(more);
-            }
-            // Rows lie in the order of their ids.
-            jobs.sort_unstable();
+        while let Ok(jobs) = self.wanted.recv() {
             let Some(broker) = broker.upgrade() else { return };
-            let mut bodies = Vec::with_capacity(jobs.len());
-            if let Err(error) = self.reader.read(&jobs, &mut |id, body| bodies.push((id, body))) {
-                tracing::error!("payloads cannot be read: {error}");
-                let read = bodies.len();
-                bodies.extend(jobs[read..].iter().map(|id| (*id, None)));
-            }
-            broker.loaded(bodies);
+            self.bring(jobs, &broker);
         }
+    }
+
+    /// Brings a bounded part of what is asked for. Whether anything is. For who drives the broker without threads.
+    pub fn step(&mut self, broker: &Broker) -> bool {
+        let Ok(jobs) = self.wanted.try_recv() else { return false };
+        self.bring(jobs, broker);
+        true
+    }
+
+    fn bring(&mut self, mut jobs: Vec<JobId>, broker: &Broker) {
+        while jobs.len() < MOST
+            && let Ok(more) = self.wanted.try_recv()
+        {
+            jobs.extend(more);
+        }
+        // Rows lie in the order of their ids.
+        jobs.sort_unstable();
+        let mut bodies = Vec::with_capacity(jobs.len());
+        if let Err(error) = self.reader.read(&jobs, &mut |id, body| bodies.push((id, body))) {
+            tracing::error!("payloads cannot be read: {error}");
+            let read = bodies.len();
+            bodies.extend(jobs[read..].iter().map(|id| (*id, None)));
+        }
+        broker.loaded(bodies);
     }
 }

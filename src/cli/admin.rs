@@ -65,6 +65,10 @@ enum Command {
     Version,
     /// Whether the server answers
     Ping,
+    /// Whether the server takes all that is asked of it: background jobs too
+    ///
+    /// Exit code 1 and the reason if it does not: its disk is full or failed, or it is ending.
+    Ready,
     /// Limit the jobs of a function, in all or by priority; without numbers: no limit
     ///
     /// A job is refused if its function has as many jobs already, waiting and running, whatever their priority.
@@ -149,6 +153,7 @@ impl Question {
             }
             Command::Version => Question::Version,
             Command::Ping => Question::Ping,
+            Command::Ready => Question::Order(b"ready".to_vec()),
             Command::MaxQueue { limits, .. } if limits.len() == 2 => {
                 return Err(Failure::usage("give one limit for all priorities, or three: HIGH NORMAL LOW"));
             }

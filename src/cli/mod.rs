@@ -8,8 +8,10 @@
 
 mod address;
 mod admin;
+mod bench;
 mod options;
 mod serve;
+mod store;
 mod submit;
 mod table;
 mod values;
@@ -68,6 +70,12 @@ enum Command {
     /// Look at a running server, and steer it
     #[command(after_long_help = admin::HELP)]
     Admin(admin::Admin),
+    /// Measure how fast a job server is, this one or any other
+    #[command(after_long_help = bench::HELP)]
+    Bench(bench::Bench),
+    /// Look at the store of a stopped server, check it, take its jobs elsewhere
+    #[command(after_long_help = store::HELP)]
+    Store(store::Store),
 }
 
 /// Where the server is.
@@ -126,6 +134,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Submit(submit) => submit.run(),
         Command::Work(work) => work.run(),
         Command::Admin(admin) => admin.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::Store(store) => store.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -170,6 +180,8 @@ fn command() -> clap::Command {
         .mut_subcommand("submit", |submit| submit.mut_arg("server", with_variable))
         .mut_subcommand("work", |work| work.mut_arg("server", with_variable))
         .mut_subcommand("admin", |admin| admin.mut_arg("server", with_variable))
+        .mut_subcommand("bench", |bench| bench.mut_arg("server", with_variable))
+        .mut_subcommand("store", |store| store.mut_arg("data_dir", with_variable))
 }
 
 fn refuse_unknown_variables(command: &clap::Command) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! The text protocol's answers (reference, section 4). Lists are sorted, so that two of them can be compared.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use super::job::Job;
 use super::peer::Peer;
 use super::unique::Key;
 use super::{Drain, Engine, Output, Record, reply};
-use crate::protocol::{Admin, Handle, Listing, MaxQueue, Response};
-use crate::types::{ConnId, JobId, Priority};
+use crate::protocol::{Admin, Handle, Listing, MaxQueue, Refusal, Response};
+use crate::types::{ConnId, JobId, Priority, RecordNo};
 
 const HELP: &str = "\
 status                            functions: name, jobs, running, workers\n\
@@ -23,13 +24,14 @@ cancel job HANDLE                 ends a job, or a recurring job\n\
 create function FUNCTION          makes a function that stays until it is dropped\n\
 drop function FUNCTION            removes a function without jobs and workers\n\
 maxqueue FUNCTION [N | H N [L]]   limits the jobs of a function, for all priorities or each; none: no limit\n\
+ready                             whether the server takes all that is asked of it: OK, or ERR and why not\n\
 version, verbose, getpid          about the server\n\
 shutdown [graceful]               ends the server; graceful: when no job is left\n\
 .\n";
 
 impl Engine {
     pub(super) fn admin(&mut self, conn: ConnId, admin: Admin, out: &mut impl Output) {
-        let text = match admin {
+        let answer = match admin {
             Admin::List(listing) => {
                 let mut text = Vec::new();
                 let mut lister = Lister::new(listing);
@@ -40,6 +42,7 @@ impl Engine {
             Admin::Version => format!("OK {}\n", self.settings.version).into(),
             Admin::Verbose => format!("OK {}\n", self.settings.verbose).into(),
             Admin::GetPid => format!("OK {}\n", self.settings.pid).into(),
+            Admin::Ready => self.ready(out).into(),
             Admin::MaxQueue { function, limits } => self.max_queue(&function, limits, out),
             Admin::CreateFunction(function) => self.create_function(&function, out),
             Admin::DropFunction(function) => self.drop_function(&function, out),
@@ -59,11 +62,20 @@ impl Engine {
                 return reply(out, conn, Response::Text(&text));
             }
         };
-        reply(out, conn, Response::Text(text.as_bytes()));
+        out.send(conn, answer.after, Response::Text(answer.text.as_bytes()));
+    }
+
+    /// Whether all that a client may ask for is done now: what a load balancer or supervisor wants to know.
+    fn ready(&self, out: &impl Output) -> String {
+        let refusal = if self.draining.is_some() { Err(Refusal::SHUTDOWN) } else { out.readiness() };
+        match refusal {
+            Ok(()) => "OK\n".into(),
+            Err(refusal) => format!("ERR {} {}\r\n", refusal.code, refusal.text.replace(' ', "+")),
+        }
     }
 
     /// Answered with a bare newline: Python's admin clients demand exactly `OK` (W25).
-    fn max_queue(&mut self, name: &Bytes, limits: MaxQueue, out: &mut impl Output) -> Text {
+    fn max_queue(&mut self, name: &Bytes, limits: MaxQueue, out: &mut impl Output) -> Answer {
         let known = self.functions.find(name);
         let function = match known {
             None if limits == [None; 3] => return "OK\n".into(),
@@ -72,52 +84,68 @@ impl Engine {
         };
         let Some(function) = function else { return TOO_LARGE.into() };
         let pinned = self.functions.get(function).pinned;
-        if out.persist(Record::Function { name: name.as_ref().into(), limits, pinned }).is_err() {
-            return NOT_KEPT.into();
-        }
+        let record = Record::Function { name: name.as_ref().into(), limits, pinned };
+        let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
         self.functions.get_mut(function).limits = limits;
         self.expire_if_unused(function);
-        "OK\n".into()
+        Answer { after, text: "OK\n".into() }
     }
 
-    fn create_function(&mut self, name: &Bytes, out: &mut impl Output) -> Text {
+    fn create_function(&mut self, name: &Bytes, out: &mut impl Output) -> Answer {
         let Ok(function) = self.find_or_create_function(name) else { return TOO_LARGE.into() };
         let limits = self.functions.get(function).limits;
-        if out.persist(Record::Function { name: name.as_ref().into(), limits, pinned: true }).is_err() {
-            return NOT_KEPT.into();
-        }
+        let record = Record::Function { name: name.as_ref().into(), limits, pinned: true };
+        let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
         self.functions.get_mut(function).pinned = true;
-        "OK\r\n".into()
+        Answer { after, text: "OK\r\n".into() }
     }
 
-    fn drop_function(&mut self, name: &Bytes, out: &mut impl Output) -> Text {
+    fn drop_function(&mut self, name: &Bytes, out: &mut impl Output) -> Answer {
         let Some(id) = self.functions.find(name) else { return "ERR function not found\r\n".into() };
         let function = self.functions.get(id);
         if function.workers > 0 || function.total() > 0 || function.schedules > 0 {
             return "ERR there are still connected workers or executing clients\r\n".into();
         }
+        let mut after = RecordNo::NONE;
         if function.pinned || function.limits != [None; 3] {
-            // An end is always taken; see `Output::persist`.
-            let _ = out.persist(Record::Function {
-                name: name.as_ref().into(),
-                limits: [None; 3],
-                pinned: false,
-            });
+            let record = Record::Function { name: name.as_ref().into(), limits: [None; 3], pinned: false };
+            let Ok(record) = out.persist(record) else { return NOT_KEPT.into() };
+            after = record;
         }
         self.functions.remove(id);
-        "OK\r\n".into()
+        Answer { after, text: "OK\r\n".into() }
     }
 
     /// The job is gone at once; who waits for it is told once, what its worker still says is swallowed.
-    fn cancel(&mut self, handle: &Bytes, out: &mut impl Output) -> Text {
+    fn cancel(&mut self, handle: &Bytes, out: &mut impl Output) -> Answer {
         let Some(id) = Handle::parse(&self.settings.handle_prefix, handle) else {
             return "ERR UNKNOWN_JOB\r\n".into();
         };
+        let known = self.jobs.get(id).map(|job| job.kept);
+        let record = match known {
+            Some(true) => Record::Done(id),
+            Some(false) => return self.cancel_job(id, RecordNo::NONE, out),
+            None if self.schedules.contains(id) => Record::Unscheduled(id),
+            None => return "ERR UNKNOWN_JOB\r\n".into(),
+        };
+        // Whoever is told that it is cancelled must not see it again after a crash.
+        let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
+        if known.is_some() {
+            return self.cancel_job(id, after, out);
+        }
+        self.forget_schedule(id);
+        Answer { after, text: "OK\r\n".into() }
+    }
+
+    /// Its end is written, if it was kept.
+    fn cancel_job(&mut self, id: JobId, after: RecordNo, out: &mut impl Output) -> Answer {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.kept = false;
+        }
         if let Some(job) = self.remove_job(id, out) {
             self.tell_failed(id, &job, out);
-            return "OK\r\n".into();
         }
-        if self.cancel_schedule(id, out) { "OK\r\n".into() } else { "ERR UNKNOWN_JOB\r\n".into() }
+        Answer { after, text: "OK\r\n".into() }
     }
 
     fn show_unique(&self, function: &Bytes, unique: &Bytes) -> String {
@@ -139,7 +167,7 @@ impl Engine {
         )
     }
 
-    fn shut_down(&self, conn: ConnId, drain: bool, out: &mut impl Output) -> Text {
+    fn shut_down(&self, conn: ConnId, drain: bool, out: &mut impl Output) -> Answer {
         let is_local = self.peers.get(conn).is_some_and(|peer| peer.info.is_loopback);
         if !is_local && !self.settings.remote_shutdown {
             return "ERR NOT_ALLOWED shutdown+is+honoured+from+this+machine+only\r\n".into();
@@ -149,7 +177,23 @@ impl Engine {
     }
 }
 
-type Text = std::borrow::Cow<'static, str>;
+/// What is told, and the record that must be safe before.
+struct Answer {
+    after: RecordNo,
+    text: Cow<'static, str>,
+}
+
+impl From<&'static str> for Answer {
+    fn from(text: &'static str) -> Self {
+        Self { after: RecordNo::NONE, text: text.into() }
+    }
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { after: RecordNo::NONE, text: text.into() }
+    }
+}
 
 const NOT_KEPT: &str = "ERR QUEUE_ERROR The+store+cannot+keep+this+now\r\n";
 

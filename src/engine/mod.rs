@@ -184,7 +184,7 @@ impl Engine {
             }
         }
         if job.kept {
-            // An end or a loss is always taken; see `Output::persist`.
+            // If the store has failed it comes back after the next start; see `Output::persist`.
             let _ = out.persist(Record::Done(id));
         }
         self.memory -= Job::cost(&job.content);

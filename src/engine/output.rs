@@ -11,8 +11,17 @@ pub trait Output {
     /// Notes what a restart needs; the number returned is the place in the log.
     ///
     /// # Errors
-    /// The log takes nothing new; what would have to be kept must be refused with this. Ends are always taken.
+    /// The log takes nothing new; what would have to be kept must be refused with this. Ends are taken as long as the
+    /// store works at all, also while it has no room for anything else.
     fn persist(&mut self, record: Record<'_>) -> Result<RecordNo, Refusal>;
+
+    /// Whether the log takes new jobs, and if not, what their clients are told.
+    ///
+    /// # Errors
+    /// What [`Output::persist`] would refuse a new job with.
+    fn readiness(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// Sends an answer, not before the log is safe up to `after`, and not before what was sent earlier to the
     /// same connection.

@@ -170,13 +170,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a recurring job; whether there was one.
-    pub(super) fn cancel_schedule(&mut self, id: JobId, out: &mut impl Output) -> bool {
-        let Some(function) = self.remove_schedule(id) else { return false };
-        // An end is always taken; see `Output::persist`.
-        let _ = out.persist(Record::Unscheduled(id));
-        self.expire_if_unused(function);
-        true
+    /// Takes a recurring job out of every table; its end is written.
+    pub(super) fn forget_schedule(&mut self, id: JobId) {
+        if let Some(function) = self.remove_schedule(id) {
+            self.expire_if_unused(function);
+        }
     }
 
     fn remove_schedule(&mut self, id: JobId) -> Option<FunctionId> {

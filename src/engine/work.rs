@@ -61,7 +61,7 @@ impl Engine {
         let place = if job.losses() > Job::KEEPS_PLACE { Some(self.next_number()) } else { None };
         self.make_ready(id, place, out);
         if let Some(job) = self.jobs.get(id).filter(|job| job.kept) {
-            // An end or a loss is always taken; see `Output::persist`.
+            // If the store has failed it comes back after the next start; see `Output::persist`.
             let _ = out.persist(Record::Lost { id, standing: job.standing(id) });
         }
     }

@@ -16,6 +16,8 @@ pub enum Admin {
     Verbose,
     /// `getpid`.
     GetPid,
+    /// `ready`, Gearhouse's own.
+    Ready,
     /// `help`.
     Help,
     /// `maxqueue FUNCTION …`.
@@ -93,6 +95,7 @@ impl Admin {
             b"version" => Admin::Version,
             b"verbose" => Admin::Verbose,
             b"getpid" => Admin::GetPid,
+            b"ready" => Admin::Ready,
             b"help" => Admin::Help,
             b"maxqueue" => max_queue(arguments),
             b"create" => match arguments {

@@ -111,6 +111,21 @@ impl Frame {
         into.put_slice(&self.body);
     }
 
+    /// Cuts the next whole packet off; `None` if it has not come wholly.
+    ///
+    /// # Errors
+    /// What comes next is no packet.
+    pub fn decode(input: &mut BytesMut) -> Result<Option<Frame>, BadHeader> {
+        let Some(header) = input.first_chunk() else { return Ok(None) };
+        let Header { magic, kind, body_len } = Header::parse(header)?;
+        let length = HEADER_LEN + body_len as usize;
+        if input.len() < length {
+            return Ok(None);
+        }
+        let body = input.split_to(length).freeze().slice(HEADER_LEN..);
+        Ok(Some(Frame { magic, kind, body }))
+    }
+
     /// The arguments, as many as the kind has; the last one may contain NUL bytes. Fewer if separators are missing.
     pub fn arguments(&self) -> impl Iterator<Item = &[u8]> {
         let expected = self.kind.arguments();
@@ -130,6 +145,20 @@ mod tests {
                 assert_eq!(Header::parse(&header.to_bytes()), Ok(header));
             }
         }
+    }
+
+    #[test]
+    fn packets_are_cut_off_when_they_are_whole() {
+        let mut bytes = BytesMut::new();
+        let frame = Frame::request(Kind::EchoReq, &[b"hello"]);
+        frame.encode(&mut bytes);
+        let mut cut = bytes.split_off(bytes.len() - 1);
+        assert_eq!(Frame::decode(&mut bytes), Ok(None));
+        bytes.unsplit(cut.split());
+        frame.encode(&mut bytes);
+        assert_eq!(Frame::decode(&mut bytes), Ok(Some(frame.clone())));
+        assert_eq!(Frame::decode(&mut bytes), Ok(Some(frame)));
+        assert_eq!(Frame::decode(&mut bytes), Ok(None));
     }
 
     #[test]

@@ -13,8 +13,28 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Another process has it.
-    #[error("{path} is in use by another server: stop that one, or choose another --data-dir")]
+    #[error("{path} is in use by a running server: stop that one, or choose another --data-dir")]
     Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// There is nothing to look at.
+    #[error("{path} holds no store: name the server's directory with --data-dir")]
+    Missing {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// Its making, or an import into it, was broken off.
+    #[error(
+        "{path} was left half made: import again, or start the server once, which goes on without that import"
+    )]
+    HalfMade {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// Nothing can be imported into a store that holds jobs: numbers and unique ids might be there twice.
+    #[error("{path} holds jobs already: import into a directory that holds none")]
+    NotEmpty {
         /// The data directory.
         path: PathBuf,
     },

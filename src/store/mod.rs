@@ -3,7 +3,9 @@
 //! A store is a log folded to what is alive: it takes batches of [`Record`]s, each batch whole or not at all, and gives
 //! back the jobs, recurring jobs and functions that they amount to. It is driven by one thread and may block.
 
+pub mod conformance;
 mod error;
+pub mod lines;
 pub mod memory;
 pub mod sqlite;
 
@@ -14,7 +16,7 @@ use bytes::Bytes;
 use crate::engine::Record;
 use crate::types::JobId;
 
-/// Where records are kept.
+/// Where records are kept. [`conformance`] is a suite of what is promised here.
 pub trait Store: Send {
     /// Passes on all that is alive, each thing once: jobs in the order of their numbers, as [`Record::Queued`] with
     /// how they stand now; recurring jobs; functions. A job's payload need not be at hand, unless its unique id is `-`.
@@ -26,7 +28,7 @@ pub trait Store: Send {
     /// What is kept cannot be trusted; see [`StoreError`].
     fn replay(&mut self, each: &mut dyn FnMut(Record<'static>)) -> Result<JobId, StoreError>;
 
-    /// Keeps a batch. When this returns, a crash of the machine can no longer lose it.
+    /// Keeps a batch, whose records count in their order. When this returns, a crash of the machine can no longer lose it.
     ///
     /// # Errors
     /// [`StoreError::Full`]: nothing of the batch is kept, and it may be tried again. Any other: it is not known what
@@ -55,7 +57,8 @@ pub trait Store: Send {
 
 /// Reads the payloads of jobs that a [`Store`] keeps, while it is written to.
 pub trait Reader: Send {
-    /// Passes on the whole body of each job; `None` if it cannot be trusted, which is reported by the reader.
+    /// Passes on the whole body of each job, once: `None` if it is unknown or cannot be trusted, which is reported by
+    /// the reader. What was kept before the call is found. A job that is over may be found or not.
     ///
     /// # Errors
     /// Nothing can be read.

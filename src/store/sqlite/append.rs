@@ -6,8 +6,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::fold::{self, Fold};
 use super::row::{self, Change};
-use crate::engine::Record;
-use crate::types::JobId;
+use crate::engine::{Record, Standing};
+use crate::protocol::{MaxQueue, Spec};
+use crate::types::{JobId, Priority};
 
 pub(super) fn append(
     connection: &mut Connection,
@@ -34,36 +35,19 @@ fn write(transaction: &Transaction<'_>, batch: &[Record<'static>]) -> rusqlite::
     let ended: HashSet<JobId> = batch.iter().filter_map(ended).collect();
     let mut changes = Vec::new();
     let mut buffer = Vec::new();
-    let mut insert_job = transaction.prepare_cached("INSERT INTO job VALUES (?1, ?2)")?;
-    let mut insert_body = transaction.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?;
     for record in batch {
         match record {
             Record::Queued { id, .. } if ended.contains(id) => {
                 fleeting.insert(*id);
             }
             Record::Queued { id, standing, spec } => {
-                row::write_meta(*id, *standing, spec, &mut buffer);
-                insert_job.execute(params![key(*id), &buffer])?;
-                row::write_body(*id, spec, &mut buffer);
-                insert_body.execute(params![key(*id), &buffer])?;
+                insert_job(transaction, *id, *standing, spec, &mut buffer)?;
             }
             Record::Done(id) | Record::Lost { id, .. } if fleeting.contains(id) => {}
             Record::Done(id) => changes.push(Change::Done(*id)),
             Record::Lost { id, standing } => changes.push(Change::Lost(*id, *standing)),
             Record::Scheduled { id, fields, spec } => {
-                let standing = crate::engine::Standing {
-                    priority: crate::types::Priority::Normal,
-                    due: None,
-                    losses: 0,
-                    place: id.0,
-                };
-                let mut meta = Vec::new();
-                row::write_meta(*id, standing, spec, &mut meta);
-                row::write_body(*id, spec, &mut buffer);
-                transaction.execute(
-                    "INSERT OR REPLACE INTO schedule VALUES (?1, ?2, ?3, ?4)",
-                    params![key(*id), fields, meta, &buffer],
-                )?;
+                put_schedule(transaction, *id, fields, spec, &mut buffer)?
             }
             Record::Unscheduled(id) => {
                 transaction.execute("DELETE FROM schedule WHERE id = ?1", [key(*id)])?;
@@ -71,15 +55,54 @@ fn write(transaction: &Transaction<'_>, batch: &[Record<'static>]) -> rusqlite::
             Record::Function { name, limits: [None, None, None], pinned: false } => {
                 transaction.execute("DELETE FROM function WHERE name = ?1", [name])?;
             }
-            Record::Function { name, limits: [high, normal, low], pinned } => {
-                transaction.execute(
-                    "INSERT OR REPLACE INTO function VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![name, high, normal, low, pinned],
-                )?;
+            Record::Function { name, limits, pinned } => {
+                put_function(transaction, name, *limits, *pinned, &mut buffer)?;
             }
         }
     }
     Ok(changes)
+}
+
+/// Adds a job, whose number must be new.
+pub(super) fn insert_job(
+    transaction: &Connection,
+    id: JobId,
+    standing: Standing,
+    spec: &Spec,
+    buffer: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
+    row::write_meta(id, standing, spec, buffer);
+    transaction.prepare_cached("INSERT INTO job VALUES (?1, ?2)")?.execute(params![key(id), &*buffer])?;
+    row::write_body(id, spec, buffer);
+    transaction.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![key(id), &*buffer])?;
+    Ok(())
+}
+
+pub(super) fn put_schedule(
+    transaction: &Connection,
+    id: JobId,
+    fields: &str,
+    spec: &Spec,
+    buffer: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
+    let standing = Standing { priority: Priority::Normal, due: None, losses: 0, place: id.0 };
+    let (mut row_of_fields, mut meta) = (Vec::new(), Vec::new());
+    row::write_fields(id, fields, &mut row_of_fields);
+    row::write_meta(id, standing, spec, &mut meta);
+    row::write_body(id, spec, buffer);
+    let put = "INSERT OR REPLACE INTO schedule VALUES (?1, ?2, ?3, ?4)";
+    transaction.execute(put, params![key(id), row_of_fields, meta, &*buffer]).map(drop)
+}
+
+pub(super) fn put_function(
+    transaction: &Connection,
+    name: &[u8],
+    limits: MaxQueue,
+    pinned: bool,
+    buffer: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
+    row::write_limits(name, limits, pinned, buffer);
+    transaction.execute("INSERT OR REPLACE INTO function VALUES (?1, ?2)", params![name, &*buffer]).map(drop)
 }
 
 fn ended(record: &Record<'static>) -> Option<JobId> {

@@ -2,13 +2,17 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::posix_fallocate;
+use nix::sys::statfs::{AFS_SUPER_MAGIC, CODA_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::unistd::geteuid;
 
 use crate::store::StoreError;
+
+/// The file that holds the jobs.
+const JOBS: &str = "jobs.db";
 
 /// Bytes set aside for a full disk: what is gathered in memory and the ends of running jobs fit in.
 const RESERVE: i64 = 16 << 20;
@@ -17,7 +21,15 @@ const RESERVE: i64 = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing it is not enough if a child process was forked meanwhile: until that runs its own program it has the
+        // file open too.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Directory {
@@ -25,12 +37,26 @@ impl Directory {
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
         let fault = |source| StoreError::Io { path: path.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fault)?;
+        Self::lock_made(path)
+    }
+
+    /// Takes a directory that must hold a store already.
+    pub fn lock_existing(path: &Path) -> Result<Self, StoreError> {
+        if !path.join(JOBS).exists() {
+            return Err(StoreError::Missing { path: path.to_owned() });
+        }
+        Self::lock_made(path)
+    }
+
+    fn lock_made(path: &Path) -> Result<Self, StoreError> {
         check_owner(path)?;
         let lock_path = path.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        // One that is there need not be writable to be locked: a copy on a read-only disk can be looked at.
+        let lock = File::open(&lock_path).or_else(|_| make(&lock_path));
         let lock = lock.map_err(|source| StoreError::Io { path: lock_path.clone(), source })?;
+        warn_of_network(path);
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(StoreError::Io { path: lock_path, source }),
         }
@@ -55,9 +81,52 @@ impl Directory {
         fs::remove_file(self.path.join("reserve")).is_ok()
     }
 
+    /// Makes the file that holds the jobs, empty, if there is none.
+    pub fn make_jobs(&self) -> Result<(), StoreError> {
+        let path = self.jobs();
+        make(&path).map(drop).map_err(|source| StoreError::Io { path, source })
+    }
+
     /// The file that holds the jobs.
     pub fn jobs(&self) -> PathBuf {
-        self.path.join("jobs.db")
+        self.path.join(JOBS)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file beside the one that holds the jobs: its write-ahead log and the like.
+    pub fn beside(&self, ending: &str) -> PathBuf {
+        self.path.join(format!("{JOBS}{ending}"))
+    }
+}
+
+/// Makes a file that the directory's owner can use, also if root makes it: the server comes later, as that user.
+fn make(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    if let (true, Some(directory)) = (geteuid().is_root(), path.parent()) {
+        let owner = fs::metadata(directory)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(file)
+}
+
+/// What a server elsewhere calls written need not be on its disk, and two machines may not see each other's locks.
+fn warn_of_network(path: &Path) {
+    let networks = [
+        (NFS_SUPER_MAGIC, "NFS"),
+        (SMB_SUPER_MAGIC, "SMB"),
+        (CODA_SUPER_MAGIC, "Coda"),
+        (AFS_SUPER_MAGIC, "AFS"),
+    ];
+    // A system that does not tell warns of nothing.
+    let Ok(found) = statfs(path) else { return };
+    if let Some((_, name)) = networks.iter().find(|(kind, _)| *kind == found.filesystem_type()) {
+        tracing::warn!(
+            "{} is on {name}: what is acknowledged there is as safe as that server makes it; a local disk is better",
+            path.display()
+        );
     }
 }
 

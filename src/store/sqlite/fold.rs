@@ -76,12 +76,14 @@ impl Fold {
         changes.iter().for_each(|change| self.gathered.add(*change));
     }
 
-    /// How a job that stands in the table stands really: `None` if it is over.
-    pub fn standing(&self, id: JobId, written: Standing) -> Option<Standing> {
-        if self.gathered.done.contains(&id) {
-            return None;
-        }
-        Some(self.gathered.lost.get(&id).copied().unwrap_or(written))
+    /// Whether a job that stands in the table is over.
+    pub fn is_over(&self, id: JobId) -> bool {
+        self.gathered.done.contains(&id)
+    }
+
+    /// How a job that stands in the table stands really.
+    pub fn standing(&self, id: JobId, written: Standing) -> Standing {
+        self.gathered.lost.get(&id).copied().unwrap_or(written)
     }
 
     /// Applies a share of the changes within a transaction that has `beside` other rows to write.

@@ -6,19 +6,27 @@
 //! Why this shape, and why SQLite: docs/decisions/0005-sqlite-append-mostly.md. The format: docs/store-format.md.
 
 mod append;
+mod checkpoint;
 mod directory;
 mod fold;
+mod import;
+mod inspect;
 mod read;
 mod replay;
 mod row;
 mod schema;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
+pub use self::import::Import;
+pub use self::inspect::Inspection;
 pub use self::replay::Damage;
+pub use self::verify::{Counts, Fault};
 
+use self::checkpoint::Checkpoints;
 use self::directory::Directory;
 use self::fold::Fold;
 use super::{Reader, Store, StoreError};
@@ -28,11 +36,13 @@ use crate::types::JobId;
 /// The store in a data directory.
 #[derive(Debug)]
 pub struct SqliteStore {
-    directory: Directory,
     connection: Connection,
+    checkpoints: Checkpoints,
     fold: Fold,
     salvage: bool,
     damage: Vec<Damage>,
+    // Dropped last: closing the connection still writes.
+    directory: Directory,
 }
 
 impl SqliteStore {
@@ -44,11 +54,11 @@ impl SqliteStore {
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
     pub fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let directory = Directory::lock(path)?;
-        let connection = schema::open(&directory.jobs())?;
+        let (connection, checkpoints) = schema::open(&directory.jobs())?;
         if !directory.set_reserve_aside() {
             tracing::warn!("{}: no room to set aside for a full disk", path.display());
         }
-        Ok(Self { directory, connection, fold: Fold::default(), salvage, damage: Vec::new() })
+        Ok(Self { directory, connection, checkpoints, fold: Fold::default(), salvage, damage: Vec::new() })
     }
 
     /// What was found damaged and left out, after [`Store::replay`].
@@ -61,8 +71,18 @@ impl SqliteStore {
         self.directory.jobs()
     }
 
-    fn error(&self, error: &rusqlite::Error) -> StoreError {
-        from_sqlite(&self.directory.jobs(), error)
+    /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
+    fn judge<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
+        let error = match result {
+            Ok(done) => return Ok(done),
+            Err(error) => from_sqlite(&self.directory.jobs(), &error),
+        };
+        if !matches!(error, StoreError::Full { .. })
+            && let Err(error) = checkpoint::allow_at_close(&self.connection, false)
+        {
+            tracing::error!("{}: {error}", self.directory.jobs().display());
+        }
+        Err(error)
     }
 }
 
@@ -74,12 +94,17 @@ impl Store for SqliteStore {
             tracing::warn!("{}: left out: {damage}", self.directory.jobs().display());
         }
         self.damage = replayed.damage;
-        let first = schema::reserve_numbers(&mut self.connection, replayed.next_number);
-        first.map_err(|error| self.error(&error))
+        self.judge(checkpoint::run_all(&self.connection))?;
+        let first = JobId(replayed.next_number);
+        self.judge(schema::reserve_numbers(&self.connection, first))?;
+        self.judge(checkpoint::allow_at_close(&self.connection, true))?;
+        Ok(first)
     }
 
     fn append(&mut self, batch: &[Record<'static>]) -> Result<(), StoreError> {
-        append::append(&mut self.connection, &mut self.fold, batch).map_err(|error| self.error(&error))
+        let appended = append::append(&mut self.connection, &mut self.fold, batch);
+        self.judge(appended)?;
+        self.judge(self.checkpoints.run_if_due(&self.connection))
     }
 
     fn use_reserve(&mut self) -> bool {
@@ -91,7 +116,10 @@ impl Store for SqliteStore {
     }
 
     fn tidy(&mut self) -> Result<bool, StoreError> {
-        fold::tidy(&mut self.connection, &mut self.fold).map_err(|error| self.error(&error))
+        let tidied = fold::tidy(&mut self.connection, &mut self.fold);
+        let more = self.judge(tidied)?;
+        self.judge(self.checkpoints.run_if_due(&self.connection))?;
+        Ok(more)
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {

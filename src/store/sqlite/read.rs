@@ -20,7 +20,12 @@ impl SqliteReader {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(path, flags).map_err(|error| from_sqlite(path, &error))?;
-        Ok(Self { path: path.to_owned(), connection })
+        Ok(Self::with(path, connection))
+    }
+
+    /// By a connection that is open already.
+    pub fn with(path: &Path, connection: Connection) -> Self {
+        Self { path: path.to_owned(), connection }
     }
 
     fn read_all(

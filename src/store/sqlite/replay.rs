@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::fold::Fold;
-use super::{from_sqlite, row};
+use super::{from_sqlite, row, schema};
 use crate::engine::Record;
 use crate::protocol::Spec;
 use crate::store::StoreError;
@@ -34,6 +34,7 @@ impl std::fmt::Display for Damage {
 pub(super) struct Replayed {
     pub fold: Fold,
     pub damage: Vec<Damage>,
+    /// The first number that was never given out.
     pub next_number: u64,
 }
 
@@ -71,6 +72,7 @@ impl Replay<'_> {
         self.functions()?;
         self.jobs(&fold)?;
         self.schedules()?;
+        self.numbers()?;
         Ok(fold)
     }
 
@@ -80,7 +82,7 @@ impl Replay<'_> {
         let mut rows = select.query([])?;
         while let Some(found) = rows.next()? {
             let seq: i64 = found.get(0)?;
-            match row::read_changes(seq, found.get_ref(1)?.as_blob()?) {
+            match row::read_changes(seq, row::bytes(found, 1)) {
                 Ok(changes) => fold.note(seq, &changes),
                 Err(row::BadRow) => self.damage.push(Damage { table: "ops", id: seq }),
             }
@@ -89,12 +91,16 @@ impl Replay<'_> {
     }
 
     fn functions(&mut self) -> rusqlite::Result<()> {
-        let mut select = self.connection.prepare("SELECT name, high, normal, low, pinned FROM function")?;
+        let mut select = self.connection.prepare("SELECT rowid, name, limits FROM function ORDER BY name")?;
         let mut rows = select.query([])?;
         while let Some(found) = rows.next()? {
-            let name: Vec<u8> = found.get(0)?;
-            let limits = [found.get(1)?, found.get(2)?, found.get(3)?];
-            (self.each)(Record::Function { name: Cow::Owned(name), limits, pinned: found.get(4)? });
+            let name = row::bytes(found, 1);
+            match row::read_limits(name, row::bytes(found, 2)) {
+                Ok((limits, pinned)) => {
+                    (self.each)(Record::Function { name: Cow::Owned(name.to_vec()), limits, pinned });
+                }
+                Err(row::BadRow) => self.damage.push(Damage { table: "function", id: found.get(0)? }),
+            }
         }
         Ok(())
     }
@@ -106,12 +112,16 @@ impl Replay<'_> {
         while let Some(found) = rows.next()? {
             let key: i64 = found.get(0)?;
             let id = JobId(key.unsigned_abs());
-            self.next_number = self.next_number.max(id.0 + 1);
-            let Ok((written, spec)) = row::read_meta(id, found.get_ref(1)?.as_blob()?) else {
+            self.next_number = self.next_number.max(id.0.saturating_add(1));
+            // What a row of a job that is over holds is of no matter.
+            if fold.is_over(id) {
+                continue;
+            }
+            let Ok((written, spec)) = row::read_meta(id, row::bytes(found, 1)) else {
                 self.damage.push(Damage { table: "job", id: key });
                 continue;
             };
-            let Some(standing) = fold.standing(id, written) else { continue };
+            let standing = fold.standing(id, written);
             let Some(spec) = self.with_body_if_needed(id, spec)? else { continue };
             (self.each)(Record::Queued { id, standing, spec: Cow::Owned(spec) });
             count += 1;
@@ -131,7 +141,7 @@ impl Replay<'_> {
         let mut rows = select.query([super::append::key(id)])?;
         let whole = match rows.next()? {
             Some(found) => {
-                let body = row::read_body(id, found.get_ref(0)?.as_blob()?).ok();
+                let body = row::read_body(id, row::bytes(found, 0)).ok();
                 body.and_then(|body| spec.with_body(Bytes::copy_from_slice(body)))
             }
             None => None,
@@ -149,16 +159,31 @@ impl Replay<'_> {
         while let Some(found) = rows.next()? {
             let key: i64 = found.get(0)?;
             let id = JobId(key.unsigned_abs());
-            self.next_number = self.next_number.max(id.0 + 1);
-            let fields: String = found.get(1)?;
-            let spec = row::read_meta(id, found.get_ref(2)?.as_blob()?).ok();
-            let body = row::read_body(id, found.get_ref(3)?.as_blob()?).ok().map(Bytes::copy_from_slice);
-            match spec.zip(body).and_then(|((_, spec), body)| spec.with_body(body)) {
-                Some(spec) => {
-                    (self.each)(Record::Scheduled { id, fields: fields.into(), spec: Cow::Owned(spec) });
+            self.next_number = self.next_number.max(id.0.saturating_add(1));
+            let fields = row::read_fields(id, row::bytes(found, 1)).ok();
+            let spec = row::read_meta(id, row::bytes(found, 2)).ok();
+            let body = row::read_body(id, row::bytes(found, 3)).ok().map(Bytes::copy_from_slice);
+            let spec = spec.zip(body).and_then(|((_, spec), body)| spec.with_body(body));
+            match fields.zip(spec) {
+                Some((fields, spec)) => {
+                    let fields = Cow::Owned(fields.to_owned());
+                    (self.each)(Record::Scheduled { id, fields, spec: Cow::Owned(spec) });
                 }
                 None => self.damage.push(Damage { table: "schedule", id: key }),
             }
+        }
+        Ok(())
+    }
+
+    /// The first number that no process has set aside. What jobs carry comes first: this is what they cannot tell.
+    fn numbers(&mut self) -> rusqlite::Result<()> {
+        let mut select = self.connection.prepare("SELECT next FROM numbers WHERE one = 1")?;
+        let mut rows = select.query([])?;
+        let written = rows.next()?.and_then(|found| row::read_number(row::bytes(found, 0)).ok());
+        let next = written.map_or_else(|| schema::beyond(self.next_number), |next| next.0);
+        self.next_number = self.next_number.max(next);
+        if written.is_none() {
+            self.damage.push(Damage { table: "numbers", id: 1 });
         }
         Ok(())
     }

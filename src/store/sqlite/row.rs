@@ -1,15 +1,21 @@
 //! How jobs are written as rows. SQLite does not checksum its data file, so every row carries a CRC32C of its own.
 //!
-//! All numbers are little-endian. The checksum covers the row's id and everything before it.
+//! All numbers are little-endian. The checksum covers the row's key (its id, or the function's name) and everything
+//! before it.
 //!
 //! | row | content |
 //! | --- | --- |
 //! | `job.meta` | priority 1, losses 4, place 8, due 8 (0: none), ends of function, unique id and reducer 2 each, payload length 4, names (the submit's body up to its payload), checksum 4 |
 //! | `body.body` | the submit's body, checksum 4 |
 //! | `ops.changes` | changes, checksum 4; a change is tag 1 and id 8, then for `L` (lost) priority 1, losses 4, place 8, due 8; `D` (done) has no more |
+//! | `schedule` | `fields`: the five fields, checksum 4; `meta` and `body` as for a job |
+//! | `function.limits` | high 4, normal 4, low 4 (0: none), pinned 1, checksum 4 |
+//! | `numbers.next` | the first number that no process has set aside 8, checksum 4 |
+
+use rusqlite::Row;
 
 use crate::engine::Standing;
-use crate::protocol::Spec;
+use crate::protocol::{MaxQueue, Spec};
 use crate::types::{JobId, Priority, Timestamp};
 
 /// A row whose bytes are not what was written.
@@ -55,6 +61,49 @@ pub(super) fn read_body(id: JobId, row: &[u8]) -> Result<&[u8], BadRow> {
     unsealed(id.0, row)
 }
 
+/// The five fields of a recurring job.
+pub(super) fn write_fields(id: JobId, fields: &str, into: &mut Vec<u8>) {
+    into.clear();
+    into.extend_from_slice(fields.as_bytes());
+    seal(id.0, into);
+}
+
+pub(super) fn read_fields(id: JobId, row: &[u8]) -> Result<&str, BadRow> {
+    std::str::from_utf8(unsealed(id.0, row)?).map_err(|_| BadRow)
+}
+
+pub(super) fn write_limits(name: &[u8], limits: MaxQueue, pinned: bool, into: &mut Vec<u8>) {
+    into.clear();
+    for limit in limits {
+        into.extend_from_slice(&limit.unwrap_or(0).to_le_bytes());
+    }
+    into.push(pinned.into());
+    seal_by(name, into);
+}
+
+/// A function's limits, and whether it is pinned.
+pub(super) fn read_limits(name: &[u8], row: &[u8]) -> Result<(MaxQueue, bool), BadRow> {
+    let mut input = Input(unsealed_by(name, row)?);
+    let limits = [input.u32()?, input.u32()?, input.u32()?];
+    let pinned = input.u8()? != 0;
+    Ok((limits.map(|limit| (limit > 0).then_some(limit)), pinned))
+}
+
+pub(super) fn write_number(number: JobId, into: &mut Vec<u8>) {
+    into.clear();
+    into.extend_from_slice(&number.0.to_le_bytes());
+    seal(1, into);
+}
+
+pub(super) fn read_number(row: &[u8]) -> Result<JobId, BadRow> {
+    Input(unsealed(1, row)?).u64().map(JobId)
+}
+
+/// The bytes in a column. None if they are of another type by now, which no checksum covers.
+pub(super) fn bytes<'a>(found: &'a Row<'_>, column: usize) -> &'a [u8] {
+    found.get_ref(column).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default()
+}
+
 pub(super) fn write_change(change: Change, into: &mut Vec<u8>) {
     match change {
         Change::Done(id) => {
@@ -97,17 +146,25 @@ fn write_standing(standing: Standing, into: &mut Vec<u8>) {
 }
 
 fn seal(id: u64, row: &mut Vec<u8>) {
-    let sum = checksum(id, row);
+    seal_by(&id.to_le_bytes(), row);
+}
+
+fn seal_by(key: &[u8], row: &mut Vec<u8>) {
+    let sum = checksum(key, row);
     row.extend_from_slice(&sum.to_le_bytes());
 }
 
 fn unsealed(id: u64, row: &[u8]) -> Result<&[u8], BadRow> {
-    let (content, sum) = row.split_last_chunk::<4>().ok_or(BadRow)?;
-    if checksum(id, content) == u32::from_le_bytes(*sum) { Ok(content) } else { Err(BadRow) }
+    unsealed_by(&id.to_le_bytes(), row)
 }
 
-fn checksum(id: u64, content: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&id.to_le_bytes()), content)
+fn unsealed_by<'a>(key: &[u8], row: &'a [u8]) -> Result<&'a [u8], BadRow> {
+    let (content, sum) = row.split_last_chunk::<4>().ok_or(BadRow)?;
+    if checksum(key, content) == u32::from_le_bytes(*sum) { Ok(content) } else { Err(BadRow) }
+}
+
+fn checksum(key: &[u8], content: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(key), content)
 }
 
 struct Input<'a>(&'a [u8]);
@@ -176,5 +233,21 @@ mod tests {
         seal_changes(8, &mut row);
         assert_eq!(read_changes(8, &row), Ok(changes.to_vec()));
         assert_eq!(read_changes(9, &row), Err(BadRow));
+    }
+
+    #[test]
+    fn limits_fields_and_numbers_are_sealed_too() {
+        let mut row = Vec::new();
+        write_limits(b"f", [Some(3), None, Some(u32::MAX)], true, &mut row);
+        assert_eq!(read_limits(b"f", &row), Ok(([Some(3), None, Some(u32::MAX)], true)));
+        assert_eq!(read_limits(b"g", &row), Err(BadRow));
+        write_fields(JobId(4), "0 8 * * *", &mut row);
+        assert_eq!(read_fields(JobId(4), &row), Ok("0 8 * * *"));
+        row[0] ^= 1;
+        assert_eq!(read_fields(JobId(4), &row), Err(BadRow));
+        write_number(JobId(77), &mut row);
+        assert_eq!(read_number(&row), Ok(JobId(77)));
+        row[7] ^= 1;
+        assert_eq!(read_number(&row), Err(BadRow));
     }
 }

@@ -1,10 +1,13 @@
 //! The tables, and how the database is set up.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::from_sqlite;
+use super::checkpoint::Checkpoints;
+use super::{from_sqlite, row};
 use crate::store::StoreError;
 use crate::types::JobId;
 
@@ -12,10 +15,7 @@ use crate::types::JobId;
 const APPLICATION: i64 = 0x4765_6172;
 
 /// The newest format that this program reads and the one it writes.
-const FORMAT: i64 = 1;
-
-/// Pages in the write-ahead log before they are moved to the data file: small and often, so that no commit waits long.
-const CHECKPOINT_PAGES: u32 = 1000;
+pub(super) const FORMAT: i64 = 1;
 
 /// Numbers set aside at each start: more than a process can give out, and few enough for 2^23 starts.
 const GENERATION: u64 = 1 << 40;
@@ -24,37 +24,83 @@ const TABLES: &str = "
     CREATE TABLE job(id INTEGER PRIMARY KEY, meta BLOB NOT NULL);
     CREATE TABLE body(id INTEGER PRIMARY KEY, body BLOB NOT NULL);
     CREATE TABLE ops(seq INTEGER PRIMARY KEY, changes BLOB NOT NULL);
-    CREATE TABLE schedule(id INTEGER PRIMARY KEY, fields TEXT NOT NULL, meta BLOB NOT NULL, body BLOB NOT NULL);
-    CREATE TABLE function(name BLOB PRIMARY KEY, high INTEGER, normal INTEGER, low INTEGER, pinned INTEGER NOT NULL);
-    CREATE TABLE numbers(one INTEGER PRIMARY KEY CHECK (one = 1), reserved INTEGER NOT NULL);
+    CREATE TABLE schedule(id INTEGER PRIMARY KEY, fields BLOB NOT NULL, meta BLOB NOT NULL, body BLOB NOT NULL);
+    CREATE TABLE function(name BLOB PRIMARY KEY, limits BLOB NOT NULL);
+    CREATE TABLE numbers(one INTEGER PRIMARY KEY CHECK (one = 1), next BLOB NOT NULL);
 ";
 
 /// The writing connection. There is one, and it also checkpoints.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
-    let connection = Connection::open(path).map_err(|error| from_sqlite(path, &error))?;
-    let set_up = set_up(&connection, path);
-    match set_up {
+pub(super) fn open(path: &Path) -> Result<(Connection, Checkpoints), StoreError> {
+    let mut connection = Connection::open(path).map_err(|error| from_sqlite(path, &error))?;
+    let checkpoints = Checkpoints::take_over(&mut connection);
+    let checkpoints = checkpoints.map_err(|error| from_sqlite(path, &error))?;
+    match set_up(&connection, path) {
         Ok(Some(refusal)) => Err(refusal),
-        Ok(None) => Ok(connection),
+        Ok(None) => Ok((connection, checkpoints)),
         Err(error) => Err(from_sqlite(path, &error)),
     }
 }
 
-fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<StoreError>> {
+/// A connection that cannot change anything.
+///
+/// If there is a write-ahead log it is read too, and SQLite keeps its index of it in a file beside it. If there is
+/// none, the file is read as it is, and nothing beside it is made.
+pub(super) fn open_to_read(path: &Path, has_log: bool) -> Result<Connection, StoreError> {
+    let fault = |error| from_sqlite(path, &error);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let uri = if has_log { uri(path) } else { uri(path) + "?immutable=1" };
+    let connection = Connection::open_with_flags(uri, flags).map_err(fault)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fault)?;
+    match identify(&connection).map_err(fault)? {
+        Some((APPLICATION, FORMAT)) => Ok(connection),
+        Some((APPLICATION, found)) => Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT }),
+        Some(_) => Err(StoreError::Foreign { path: path.to_owned() }),
+        None => Err(StoreError::Missing { path: path.to_owned() }),
+    }
+}
+
+/// The path as a URI, in which it may hold any bytes.
+fn uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri
+}
+
+/// Whose file this is, and its format; `None` if nothing was written to it yet.
+fn identify(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(if (application, format, tables) == (0, 0, 0) { None } else { Some((application, format)) })
+}
+
+/// Makes the tables if there are none. A refusal if the file is not one that this program can read and write.
+pub(super) fn prepare(connection: &Connection, path: &Path) -> rusqlite::Result<Option<StoreError>> {
     let path = path.to_owned();
-    match (application, format, tables) {
-        (0, 0, 0) => create(connection)?,
-        (APPLICATION, FORMAT, _) => {}
-        (APPLICATION, found, _) => return Ok(Some(StoreError::Newer { path, found, known: FORMAT })),
-        _ => return Ok(Some(StoreError::Foreign { path })),
+    match identify(connection)? {
+        None => create(connection)?,
+        Some((APPLICATION, FORMAT)) => {}
+        Some((APPLICATION, found)) => return Ok(Some(StoreError::Newer { path, found, known: FORMAT })),
+        Some(_) => return Ok(Some(StoreError::Foreign { path })),
+    }
+    Ok(None)
+}
+
+fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<StoreError>> {
+    if let Some(refusal) = prepare(connection, path)? {
+        return Ok(Some(refusal));
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // Each commit reaches the disk before it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
     connection.set_prepared_statement_cache_capacity(32);
@@ -68,19 +114,24 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
+    write_next(&transaction, JobId(1))?;
     transaction.commit()
 }
 
-/// Sets numbers aside for this process, so that none is ever given out twice. Returns the first.
-pub(super) fn reserve_numbers(connection: &mut Connection, at_least: u64) -> rusqlite::Result<JobId> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let reserved: Option<i64> =
-        transaction.query_row("SELECT reserved FROM numbers", [], |row| row.get(0)).optional()?;
-    let first = reserved.map_or(1, i64::unsigned_abs).max(at_least);
-    transaction.execute(
-        "INSERT INTO numbers VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET reserved = excluded.reserved",
-        [i64::try_from(first + GENERATION).unwrap_or(i64::MAX)],
-    )?;
-    transaction.commit()?;
-    Ok(JobId(first))
+/// Sets numbers from this one on aside for this process, so that none is ever given out twice.
+pub(super) fn reserve_numbers(connection: &Connection, first: JobId) -> rusqlite::Result<()> {
+    write_next(connection, JobId(first.0.saturating_add(GENERATION)))
+}
+
+/// Writes down the first number that no process has set aside.
+pub(super) fn write_next(connection: &Connection, next: JobId) -> rusqlite::Result<()> {
+    let mut row = Vec::new();
+    row::write_number(next, &mut row);
+    connection.execute("INSERT OR REPLACE INTO numbers VALUES (1, ?1)", [row])?;
+    Ok(())
+}
+
+/// The first number of the process after the one that gave this number out, as far as that can be told.
+pub(super) fn beyond(number: u64) -> u64 {
+    (number / GENERATION + 1).saturating_mul(GENERATION).saturating_add(1)
 }

@@ -1,0 +1,10 @@
+//! The bad disk: power cuts, full disks, failing and slow syncs, damaged files. How it works: README.md.
+
+mod driver;
+mod faults;
+mod page_cache;
+mod power_cuts;
+mod script;
+mod shim;
+mod trace;
+mod watch;

@@ -1,0 +1,194 @@
+//! What a driver has a store keep, drawn from a seed, and the plain model of what must be there afterwards.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use gearhouse::engine::{Record, Standing};
+use gearhouse::protocol::{Kind, MaxQueue, Spec};
+use gearhouse::store::sqlite::SqliteStore;
+use gearhouse::store::{Store, StoreError};
+use gearhouse::types::{JobId, Priority, Timestamp};
+
+/// What is alive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    pub jobs: BTreeMap<u64, (Standing, Vec<u8>)>,
+    schedules: BTreeMap<u64, (String, Vec<u8>)>,
+    functions: BTreeMap<Vec<u8>, (MaxQueue, bool)>,
+}
+
+impl Model {
+    /// What a store holds, bodies included, and the first number it gives out.
+    pub fn of(store: &mut SqliteStore) -> Result<(Model, u64), StoreError> {
+        let mut model = Model::default();
+        let first = store.replay(&mut |record| model.apply(&record))?;
+        let ids: Vec<JobId> = model.jobs.keys().copied().map(JobId).collect();
+        store.reader()?.read(&ids, &mut |id, body| {
+            if let Some((_, kept)) = model.jobs.get_mut(&id.0) {
+                *kept = body.map_or(b"DAMAGED".to_vec(), |body| body.to_vec());
+            }
+        })?;
+        Ok((model, first.0))
+    }
+
+    pub fn apply(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Queued { id, standing, spec } => {
+                self.jobs.insert(id.0, (*standing, spec.body().to_vec()));
+            }
+            Record::Lost { id, standing } => {
+                if let Some((found, _)) = self.jobs.get_mut(&id.0) {
+                    *found = *standing;
+                }
+            }
+            Record::Done(id) => {
+                self.jobs.remove(&id.0);
+            }
+            Record::Scheduled { id, fields, spec } => {
+                self.schedules.insert(id.0, (fields.to_string(), spec.body().to_vec()));
+            }
+            Record::Unscheduled(id) => {
+                self.schedules.remove(&id.0);
+            }
+            Record::Function { name, limits: [None, None, None], pinned: false } => {
+                self.functions.remove(name.as_ref());
+            }
+            Record::Function { name, limits, pinned } => {
+                self.functions.insert(name.to_vec(), (*limits, *pinned));
+            }
+        }
+    }
+
+    /// What is in one and not in the other, in few words.
+    pub fn difference(&self, other: &Model) -> String {
+        let missing: Vec<_> = self.jobs.keys().filter(|id| !other.jobs.contains_key(id)).collect();
+        let extra: Vec<_> = other.jobs.keys().filter(|id| !self.jobs.contains_key(id)).collect();
+        let changed: Vec<_> = self
+            .jobs
+            .iter()
+            .filter(|(id, job)| other.jobs.get(id).is_some_and(|found| found != *job))
+            .map(|(id, _)| id)
+            .collect();
+        let rest = self.schedules == other.schedules && self.functions == other.functions;
+        format!(
+            "jobs missing {missing:?}, too many {extra:?}, changed {changed:?}, the rest is the same: {rest}"
+        )
+    }
+}
+
+/// Batches from a seed.
+pub struct Script {
+    random: fastrand::Rng,
+    alive: Model,
+    next: u64,
+}
+
+impl Script {
+    pub fn new(seed: u64, alive: Model, first: u64) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed), alive, next: first }
+    }
+
+    /// The largest number given out so far.
+    pub fn last_number(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// What the store must hold once all batches so far are kept.
+    pub fn model(&self) -> &Model {
+        &self.alive
+    }
+
+    pub fn batch(&mut self) -> Vec<Record<'static>> {
+        let mut batch = Vec::new();
+        let (most, largest) = match self.random.u32(..20) {
+            0 => (120, 8000),
+            1..4 => (4, 30_000),
+            4..12 => (12, 1500),
+            _ => (2, 100),
+        };
+        for _ in 0..self.random.usize(1..=most) {
+            let record = self.record(largest);
+            self.alive.apply(&record);
+            batch.push(record);
+        }
+        // The queue stays short, so that many images can be looked through.
+        while self.alive.jobs.len() > 150 {
+            let record = Record::Done(self.any_job());
+            self.alive.apply(&record);
+            batch.push(record);
+        }
+        batch
+    }
+
+    fn record(&mut self, largest: usize) -> Record<'static> {
+        let is_empty = self.alive.jobs.is_empty();
+        match self.random.u32(..20) {
+            0..3 if !is_empty => Record::Done(self.any_job()),
+            3 | 4 if !is_empty => {
+                let (id, standing) = (self.any_job(), self.standing(0));
+                Record::Lost { id, standing: Standing { losses: standing.losses + 1, ..standing } }
+            }
+            5 => {
+                let id = JobId(self.number());
+                Record::Scheduled { id, fields: "1 2 3 * *".into(), spec: Cow::Owned(self.spec(100)) }
+            }
+            6 => match self.alive.schedules.keys().next() {
+                Some(id) if self.random.bool() => Record::Unscheduled(JobId(*id)),
+                Some(id) => {
+                    let id = JobId(*id);
+                    Record::Scheduled { id, fields: "5 * * * *".into(), spec: Cow::Owned(self.spec(300)) }
+                }
+                None => Record::Unscheduled(JobId(self.number())),
+            },
+            7 => {
+                let limits = [None, Some(self.random.u32(1..9)), None];
+                let limits = if self.random.bool() { limits } else { [None; 3] };
+                let name = vec![b'f', self.random.u8(b'0'..=b'5')];
+                Record::Function { name: name.into(), limits, pinned: self.random.bool() }
+            }
+            // Given to a foreground job, that nothing is kept of.
+            8 => {
+                self.number();
+                self.queued(largest)
+            }
+            _ => self.queued(largest),
+        }
+    }
+
+    fn queued(&mut self, largest: usize) -> Record<'static> {
+        let id = self.number();
+        Record::Queued { id: JobId(id), standing: self.standing(id), spec: Cow::Owned(self.spec(largest)) }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn any_job(&mut self) -> JobId {
+        let nth = self.random.usize(..self.alive.jobs.len());
+        JobId(*self.alive.jobs.keys().nth(nth).unwrap())
+    }
+
+    fn standing(&mut self, place: u64) -> Standing {
+        Standing {
+            priority: *self.random.choice(&Priority::ALL).unwrap(),
+            due: self.random.bool().then(|| Timestamp::from_micros(self.random.u64(1..1 << 50))),
+            losses: self.random.u32(..3),
+            place: place + self.random.u64(..5),
+        }
+    }
+
+    fn spec(&mut self, largest: usize) -> Spec {
+        let unique = match self.random.u32(..8) {
+            0 => "-".to_owned(),
+            1 => String::new(),
+            _ => format!("unique-{}", self.random.u64(..)),
+        };
+        let mut body = format!("function-{}\0{unique}\0", self.random.u32(..4)).into_bytes();
+        let length = self.random.usize(..=largest);
+        body.extend((0..length).map(|_| self.random.u8(..)));
+        Spec::parse(Kind::SubmitJobBg, Bytes::from(body)).unwrap().0
+    }
+}

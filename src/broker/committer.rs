@@ -1,0 +1,128 @@
+//! The store's thread, taken apart into steps: gather what was pushed, make it safe, tell who waited for that.
+//!
+//! The thread takes one step after the other; the simulation takes them one at a time, and lets things happen between.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::log::{Batch, Log};
+use crate::store::{Store, StoreError};
+
+/// How often a full disk is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
+/// Owns the store, and makes safe what is pushed into the log.
+pub struct Committer {
+    log: Arc<Log>,
+    store: Box<dyn Store>,
+    /// What is under way, if anything.
+    batch: Option<Batch>,
+    /// That batch is safe, and this was not told yet.
+    is_safe: bool,
+    /// The store may have housekeeping to do.
+    is_untidy: bool,
+}
+
+/// When to take the next step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// At once.
+    Now,
+    /// When something was pushed, or the log was closed.
+    Pushed,
+    /// After a while: the disk is full.
+    Later,
+    /// Never: the log was closed and all of it is safe, or the store failed.
+    End,
+}
+
+impl Committer {
+    pub(super) fn new(log: Arc<Log>, store: Box<dyn Store>) -> Self {
+        Self { log, store, batch: None, is_safe: false, is_untidy: true }
+    }
+
+    pub(super) fn start(self) -> Result<JoinHandle<()>, StoreError> {
+        let started = thread::Builder::new().name("store".into()).spawn(move || self.run());
+        started.map_err(|source| StoreError::Io { path: "the store's thread".into(), source })
+    }
+
+    fn run(mut self) {
+        loop {
+            match self.step() {
+                Next::Now => {}
+                Next::Pushed => self.log.wait_for_records(),
+                // A batch that finds no room is tried again whatever else is pushed.
+                Next::Later if self.batch.is_some() => thread::sleep(TRY_AGAIN),
+                Next::Later => self.log.wait_for_records_until(TRY_AGAIN),
+                Next::End => return,
+            }
+        }
+    }
+
+    /// Does one thing; it may block as long as the store does. Not to be called again after [`Next::End`].
+    pub fn step(&mut self) -> Next {
+        self.try_step().unwrap_or_else(|error| {
+            self.log.fail(&error);
+            Next::End
+        })
+    }
+
+    fn try_step(&mut self) -> Result<Next, StoreError> {
+        match self.batch.take() {
+            Some(batch) if self.is_safe => {
+                self.log.publish(&batch);
+                (self.is_safe, self.is_untidy) = (false, true);
+                Ok(Next::Now)
+            }
+            Some(batch) => self.append(batch),
+            None => {
+                self.batch = self.log.gathered();
+                if self.batch.is_some() { Ok(Next::Now) } else { self.idle() }
+            }
+        }
+    }
+
+    /// Makes a batch safe, however long the disk stays full, unless the server ends meanwhile.
+    fn append(&mut self, batch: Batch) -> Result<Next, StoreError> {
+        let next = match self.store.append(&batch.records) {
+            Ok(()) => {
+                self.is_safe = true;
+                Next::Now
+            }
+            Err(error @ StoreError::Full { .. }) => {
+                self.log.note_full(&error);
+                let has_reserve = self.store.use_reserve();
+                if !has_reserve && self.log.is_closing() {
+                    return Err(error);
+                }
+                if has_reserve { Next::Now } else { Next::Later }
+            }
+            Err(error) => return Err(error),
+        };
+        self.batch = Some(batch);
+        Ok(next)
+    }
+
+    fn idle(&mut self) -> Result<Next, StoreError> {
+        if self.log.is_closing() {
+            // What was pushed before the end was told is gathered by the next step.
+            return Ok(if self.log.is_empty() { Next::End } else { Next::Now });
+        }
+        if self.log.is_full() {
+            if !self.store.refill_reserve() {
+                return Ok(Next::Later);
+            }
+            self.log.note_room();
+            return Ok(Next::Now);
+        }
+        if self.is_untidy {
+            self.is_untidy = match self.store.tidy() {
+                Err(StoreError::Full { .. }) => false,
+                tidied => tidied?,
+            };
+            return Ok(Next::Now);
+        }
+        Ok(Next::Pushed)
+    }
+}

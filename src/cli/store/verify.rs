@@ -1,0 +1,30 @@
+//! `gearhouse store verify`: what is not as it was written.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::{Failure, written};
+use crate::store::sqlite::{Counts, Inspection};
+
+pub(super) fn run(directory: &Path) -> Result<(), Failure> {
+    let store = Inspection::open(directory)?;
+    let file = store.file();
+    let mut out = io::stdout().lock();
+    let mut result = Ok(());
+    let counts = store.verify(&mut |fault| {
+        if result.is_ok() {
+            result = writeln!(out, "{}: {fault}", file.display());
+        }
+    })?;
+    let Counts { jobs, recurring, functions, faults } = counts;
+    let seen = format!("{jobs} jobs, {recurring} recurring jobs, {functions} functions");
+    if faults > 0 {
+        written(result)?;
+        return Err(Failure::refused(format!(
+            "{faults} faults, beside {seen}. Nothing was changed. Restore a backup; or keep a copy of the directory and \
+             start the server once with --salvage, which goes on without what is damaged; or `gearhouse store export \
+             --salvage`"
+        )));
+    }
+    written(result.and_then(|()| writeln!(out, "{seen}: all as it was written")))
+}

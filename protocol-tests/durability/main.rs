@@ -8,6 +8,8 @@
 mod conformance;
 mod disk;
 mod formats;
+mod hazards;
+mod kills;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -48,6 +48,11 @@ impl Engine {
     /// A worker lost a job: it goes back to its queue, or is given up when its attempts are used up or no one
     /// wants it any more.
     pub(super) fn put_back(&mut self, id: JobId, out: &mut impl Output) {
+        let outlives = self.jobs.get(id).is_some_and(|job| job.kept);
+        if outlives && !self.hands_out() {
+            // The server ends, and connections with it: that costs a job that outlives it no attempt.
+            return self.make_ready(id, None, out);
+        }
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.lose();
         let is_unwanted = job.waiting().is_empty() && !job.kept;

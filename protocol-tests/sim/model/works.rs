@@ -138,6 +138,9 @@ impl Model {
     /// A worker lost a job.
     pub(super) fn put_back(&mut self, number: u64, seen: &mut Seen) {
         let index = self.index_of(number).expect("a lost job is there");
+        if self.jobs[index].kept && !self.hands_out() {
+            return self.make_ready(index);
+        }
         self.jobs[index].losses += 1;
         let job = &self.jobs[index];
         let is_used_up = self.settings.attempts.is_some_and(|attempts| job.losses >= attempts);

@@ -93,7 +93,7 @@ impl Engine {
 
     /// Notes a job whose payload may go once the log is safe, if memory is scarce.
     pub(super) fn consider_eviction(&mut self, id: JobId, record: RecordNo) {
-        if record != RecordNo::NONE && self.memory > self.settings.max_memory / 2 {
+        if record != RecordNo::NONE && self.memory > self.settings.max_memory / 3 {
             self.to_evict.push_back((record, id));
         }
     }

@@ -20,7 +20,7 @@ use gearhouse::engine::{Drain, Settings};
 use gearhouse::types::{ConnId, Timestamp};
 
 use self::state::{Ability, Function, Job, Peer, Schedule, Sleep, State};
-use super::ask::Ask;
+use super::ask::{Ask, Submit};
 use super::seen::Seen;
 use gearhouse::protocol::Kind;
 
@@ -238,9 +238,9 @@ impl Model {
     }
 
     fn memory(&self) -> u64 {
-        let jobs = self.jobs.iter().map(|job| job.unique.len() + job.reducer.len() + job.payload.len());
-        let schedules = self.schedules.iter().map(|schedule| schedule.submit.body().len());
-        jobs.chain(schedules).map(memory_of).sum()
+        let jobs = self.jobs.iter().map(|job| memory_of(&job.unique, &job.reducer, &job.payload));
+        let schedules = self.schedules.iter().map(|schedule| memory_of_schedule(&schedule.submit));
+        jobs.chain(schedules).sum()
     }
 
     fn functions_memory(&self) -> u64 {
@@ -297,9 +297,15 @@ impl Model {
     }
 }
 
-/// What a job with so many bytes takes in memory, as the server accounts it: its function's name is not repeated.
-fn memory_of(bytes: usize) -> u64 {
-    160 + bytes as u64
+/// What a job takes in memory, as the server accounts it: its function's name is not repeated.
+fn memory_of(unique: &[u8], reducer: &[u8], payload: &[u8]) -> u64 {
+    let index = if unique.is_empty() { 0 } else { 48 };
+    96 + index + (unique.len() + reducer.len() + payload.len()) as u64
+}
+
+/// What a recurring job takes in memory, as the server accounts it.
+fn memory_of_schedule(submit: &Submit) -> u64 {
+    160 + submit.body().len() as u64
 }
 
 /// What a function takes in memory, as the server accounts it.

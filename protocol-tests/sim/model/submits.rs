@@ -8,7 +8,7 @@ use super::super::ask::{Form, Submit};
 use super::super::cron;
 use super::super::item::first_argument;
 use super::super::seen::Seen;
-use super::{Job, Model, Schedule, State, memory_of};
+use super::{Job, Model, Schedule, State, memory_of, memory_of_schedule};
 
 impl Model {
     /// One JOB_CREATED or one ERROR.
@@ -76,8 +76,8 @@ impl Model {
                 && schedule.submit.function == submit.function
                 && (!is_dash || schedule.submit.payload == submit.payload)
         });
-        let released = replaced.map_or(0, |index| memory_of(self.schedules[index].submit.body().len()));
-        let memory = self.memory() - released + memory_of(submit.body().len());
+        let released = replaced.map_or(0, |index| memory_of_schedule(&self.schedules[index].submit));
+        let memory = self.memory() - released + memory_of_schedule(submit);
         let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
         if is_full || memory > self.settings.max_memory {
             return Err("QUEUE_ERROR");
@@ -137,9 +137,9 @@ impl Model {
     ) -> Result<usize, &'static str> {
         let found = self.functions.iter().find(|function| function.name == submit.function);
         let limit = found.expect("it was found or made").limits[priority as usize];
-        let bytes = submit.unique.len() + reducer.len() + submit.payload.len();
+        let memory = memory_of(&submit.unique, &reducer, &submit.payload);
         if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize)
-            || self.memory() + memory_of(bytes) > self.settings.max_memory
+            || self.memory() + memory > self.settings.max_memory
         {
             return Err("QUEUE_ERROR");
         }

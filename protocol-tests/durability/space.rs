@@ -111,11 +111,11 @@ fn a_long_queue_is_served_after_a_kill() {
     drop(server);
 
     let server = serve(data.path(), &[]);
-    assert_eq!(server.admin("status"), format!("f\t{JOBS}\t0\t0\n"));
+    assert_eq!(server.admin("status"), format!("f\t{JOBS}\t0\t0\n.\n"));
     assert!(server.log().contains("200,000 jobs read"), "it is said what was found");
     let mut worker = server.connect();
     worker.can_do("f");
     drain(&mut worker, 0..1000, 100);
     // Behind them, too, nothing is lost or moved.
-    assert_eq!(server.admin("status"), format!("f\t{}\t0\t1\n", JOBS - 1000));
+    assert_eq!(server.admin("status"), format!("f\t{}\t0\t1\n.\n", JOBS - 1000));
 }

@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub priority: Priority,
     /// A background submit was acknowledged for it: it stays until it ends, whoever leaves.
     pub kept: bool,
+    /// No submit joins it, whatever its unique id.
+    pub never_joined: bool,
     /// Its payload is on disk only and was asked for.
     pub is_loading: bool,
 }
@@ -88,6 +90,7 @@ impl Job {
             function,
             priority,
             kept: false,
+            never_joined: false,
             is_loading: false,
         }
     }

@@ -34,9 +34,13 @@ impl Engine {
     fn restore_job(&mut self, id: JobId, standing: Standing, spec: Spec) {
         self.pass_number(id.0.max(standing.place));
         let function = self.functions.find_or_create(spec.function());
+        // A job that was set aside, since its payload could not be read, comes back beside the one that was submitted in
+        // its stead: no one joins it any more.
+        let is_taken = self.find_joined(function, &spec).is_some();
         let due = standing.due.filter(|due| *due > self.now);
         let mut job = Job::new(Content::new(&spec), function, standing.priority, due);
         job.kept = true;
+        job.never_joined = is_taken;
         job.stand_as(id, standing);
         self.insert(id, job);
     }

@@ -198,7 +198,7 @@ impl Entry {
 
 /// A job's function, and what it coalesces by.
 fn key_of(jobs: &Jobs, id: JobId) -> Option<(FunctionId, Key<'_>)> {
-    let job = jobs.get(id)?;
+    let job = jobs.get(id).filter(|job| !job.never_joined)?;
     Key::of(job.function, job.content.unique(), job.content.payload()).map(|key| (job.function, key))
 }
 

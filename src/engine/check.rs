@@ -61,7 +61,8 @@ impl Engine {
             }
             assert!(job.kept || !job.waiting().is_empty() || job.is_running(), "{id:?} is wanted by someone");
             let key = Key::of(job.function, job.content.unique(), job.content.payload());
-            let known = key.map(|key| self.uniques.find(&self.jobs, job.function, key));
+            let known =
+                key.filter(|_| !job.never_joined).map(|key| self.uniques.find(&self.jobs, job.function, key));
             assert!(known.is_none_or(|known| known == Some(id)), "{id:?} is the only one with its unique id");
         }
         assert_eq!(memory, self.memory, "memory as accounted");

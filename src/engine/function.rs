@@ -93,7 +93,7 @@ pub(super) struct Functions {
 
 impl Functions {
     /// What a function takes besides the bytes of its name: its slot and its places in the tables.
-    const OVERHEAD: u64 = 600;
+    const OVERHEAD: u64 = 500;
 
     pub fn new(hasher: FixedState) -> Self {
         Self {

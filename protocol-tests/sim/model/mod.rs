@@ -338,7 +338,7 @@ fn memory_of_schedule(submit: &Submit) -> u64 {
 
 /// What a function takes in memory, as the server accounts it.
 fn memory_of_function(name: &[u8]) -> u64 {
-    600 + name.len() as u64
+    500 + name.len() as u64
 }
 
 fn without_final_nul(name: &Bytes) -> Bytes {

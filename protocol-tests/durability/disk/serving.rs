@@ -94,7 +94,8 @@ fn a_full_disk_refuses_background_jobs_and_nothing_else_until_there_is_room() {
     server.kill();
     let server = Server::start(&bench);
     let expected = [(second, "second"), (early_handle, "early"), (last, "last")];
-    let expected: BTreeSet<_> = expected.into_iter().map(|(handle, unique)| (handle, unique.to_owned())).collect();
+    let expected: BTreeSet<_> =
+        expected.into_iter().map(|(handle, unique)| (handle, unique.to_owned())).collect();
     assert_eq!(all_waiting(&server), expected);
 }
 

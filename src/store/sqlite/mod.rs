@@ -134,9 +134,10 @@ impl Store for SqliteStore {
     }
 
     fn append(&mut self, batch: &[Record<'static>]) -> Result<(), StoreError> {
+        // Before and not after: who waits for this batch need not wait for what the last one made due.
+        self.judge(self.checkpoints.run_if_due(&self.connection))?;
         let appended = append::append(&mut self.connection, &mut self.fold, batch);
-        self.judge(appended)?;
-        self.judge(self.checkpoints.run_if_due(&self.connection))
+        self.judge(appended)
     }
 
     fn use_reserve(&mut self) -> bool {

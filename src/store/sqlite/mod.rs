@@ -171,10 +171,11 @@ impl Store for SqliteStore {
     }
 
     fn append(&mut self, batch: &[Record<'static>]) -> Result<(), StoreError> {
-        let appended = append::append(&mut self.connection, &mut self.fold, batch);
-        self.judge(appended)?;
+        // Before and not after: who waits for this batch need not wait for what the last one made due.
         let checkpointed = self.checkpoints.run_if_due(&self.connection);
-        self.judge(checkpointed)
+        self.judge(checkpointed)?;
+        let appended = append::append(&mut self.connection, &mut self.fold, batch);
+        self.judge(appended)
     }
 
     fn use_reserve(&mut self) -> bool {

@@ -98,11 +98,9 @@ fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<Store
     if let Some(refusal) = prepare(connection, path)? {
         return Ok(Some(refusal));
     }
-    let mode: String =
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |found| found.get(0))?;
+    let mode = set_journal_mode(connection, "WAL")?;
     if mode != "wal" {
-        // What kept it from that is not told, and in the mode that it stays in a power cut may undo a commit.
-        let what = "its write-ahead log cannot be set up".to_owned();
+        let what = format!("the write-ahead log cannot be begun: the mode stays {mode}");
         return Ok(Some(StoreError::Failed { path: path.to_owned(), what }));
     }
     // Each commit reaches the disk before it returns.
@@ -111,6 +109,19 @@ fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<Store
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(None)
+}
+
+/// Changes how SQLite keeps its journal; returns the mode as it is then.
+///
+/// It tells the mode first and writes it down after that: only who reads on is told that it could not.
+pub(super) fn set_journal_mode(connection: &Connection, mode: &str) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
+    let mut rows = statement.query([])?;
+    let mut told = String::new();
+    while let Some(row) = rows.next()? {
+        told = row.get(0)?;
+    }
+    Ok(told)
 }
 
 fn create(connection: &Connection) -> rusqlite::Result<()> {

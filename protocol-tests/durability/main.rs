@@ -12,6 +12,7 @@ mod hazards;
 mod kills;
 mod libraries;
 mod salvage;
+mod space;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -353,7 +353,7 @@ fn what_is_no_store_any_more_is_left_alone() {
         copy_files(good.folder.path(), folder.path());
         fs::write(folder.path().join("jobs.db"), content).unwrap();
         for salvage in [false, true] {
-            let said = start(folder.path(), salvage).err().expect("it must refuse").to_string();
+            let said = start(folder.path(), salvage).map(|_| ()).expect_err("it must refuse").to_string();
             assert!(said.contains("jobs.db"), "{said}");
             assert!(fs::read(folder.path().join("jobs.db")).unwrap() == content, "it was changed");
         }
@@ -428,7 +428,7 @@ fn a_salvage_that_is_broken_off_leaves_the_old_state_or_the_new_one() {
         if steps > 4 {
             fs::write(path("lock"), "stopped\n").unwrap();
         }
-        let refused = Inspection::open(folder.path()).err().expect("it is half done").to_string();
+        let refused = Inspection::open(folder.path()).expect_err("it is half done").to_string();
         assert!(refused.contains("in the middle of a salvage"), "{refused}");
         let found =
             start(folder.path(), false).unwrap_or_else(|error| panic!("after {steps} steps: {error}"));

@@ -19,7 +19,9 @@ pub struct Seen {
     pub shutdown: Option<Drain>,
     /// What a restart would bring back: numbers of jobs and recurring jobs, and the last record that made each.
     pub log: BTreeMap<u64, u64>,
-    /// Jobs that were put into the log since this was last looked at, and their bodies.
+    /// What the request under way put into the log, be it over already.
+    made: BTreeMap<u64, u64>,
+    /// Jobs that it put there, and their bodies.
     pub queued: Vec<(u64, Bytes)>,
     /// The last record, the last one before the request under way, and the last that is told to be safe.
     pub last: u64,
@@ -62,6 +64,7 @@ impl Output for Seen {
         match record {
             Record::Queued { id: JobId(id), spec, .. } => {
                 assert!(self.log.insert(id, number).is_none(), "job {id} is put into the log once");
+                self.made.insert(id, number);
                 self.queued.push((id, spec.body().clone()));
             }
             Record::Scheduled { id: JobId(id), .. } => {
@@ -156,9 +159,10 @@ impl Seen {
         RecordNo(self.durable)
     }
 
-    /// The record of a job that is in the log.
+    /// The record of a job or recurring job that is in the log, or was put there just now.
     pub fn record_of(&self, number: u64) -> u64 {
-        *self.log.get(&number).unwrap_or_else(|| panic!("{number} is put into the log"))
+        let record = self.log.get(&number).or_else(|| self.made.get(&number));
+        *record.unwrap_or_else(|| panic!("{number} is put into the log"))
     }
 
     /// A payload has come.
@@ -308,6 +312,7 @@ impl Seen {
     /// Nothing happened but what was taken.
     pub fn nothing_else(&mut self) {
         self.queued.clear();
+        self.made.clear();
         self.before = self.last;
         let first = self.events.first().map(|event| match event {
             Event::Sent(to, _, bytes) => format!("{to} was sent {}", Item::first(&mut bytes.clone())),

@@ -71,9 +71,10 @@ pub(super) struct Options {
     #[arg(long, value_name = "DIR", help_heading = STORAGE)]
     pub(super) data_dir: Option<PathBuf>,
 
-    /// Start although something in the data directory is damaged, without what that is; the log tells each job
+    /// Start although something in the data directory is damaged, with all that is whole; the log tells what is gone
     ///
-    /// For one start, after a refusal. Keep a copy of the directory. It can't be said in the configuration file.
+    /// For one start, after a refusal. The damaged files are kept in the directory, as damaged-1. It can't be said in
+    /// the configuration file.
     #[arg(long, help_heading = STORAGE)]
     #[serde(skip)]
     pub(super) salvage: bool,

@@ -21,9 +21,8 @@ pub(super) fn run(directory: &Path) -> Result<(), Failure> {
     if faults > 0 {
         written(result)?;
         return Err(Failure::refused(format!(
-            "{faults} faults, beside {seen}. Nothing was changed. Restore a backup; or keep a copy of the directory and \
-             start the server once with --salvage, which goes on without what is damaged; or `gearhouse store export \
-             --salvage`"
+            "{faults} faults, beside {seen}. Nothing was changed. Restore a backup; or start the server once with \
+             --salvage, which goes on with all that is whole and keeps the damaged files"
         )));
     }
     written(result.and_then(|()| writeln!(out, "{seen}: all as it was written")))

@@ -106,6 +106,8 @@ impl Drop for SqliteStore {
             && let Err(error) = self.directory.mark(Use::Stopped)
         {
             tracing::warn!("{error}");
+            // Then it has to stay: what is on disk may say that it must be there.
+            let _ = checkpoint::allow_at_close(&self.connection, false);
         }
     }
 }

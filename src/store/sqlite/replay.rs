@@ -13,8 +13,21 @@ use crate::protocol::Spec;
 use crate::store::StoreError;
 use crate::types::JobId;
 
-/// Rows after which progress is logged.
+/// Jobs after which progress is logged: about a second's.
 const PROGRESS: u64 = 1_000_000;
+
+/// A number as people read it: `3,400,000`.
+struct Grouped(u64);
+
+impl std::fmt::Display for Grouped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 >= 1000 {
+            write!(f, "{},{:03}", Grouped(self.0 / 1000), self.0 % 1000)
+        } else {
+            write!(f, "{}", self.0)
+        }
+    }
+}
 
 /// Something that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +68,7 @@ pub(super) fn replay(
     is_lenient: bool,
     each: &mut dyn FnMut(Record<'static>),
 ) -> Result<Replayed, StoreError> {
-    let mut replay = Replay { connection, damage: Vec::new(), next_number: 1, each };
+    let mut replay = Replay { connection, damage: Vec::new(), last: 0, next_number: 1, each };
     let fold = replay.run().map_err(|error| from_sqlite(path, &error))?;
     let Replay { damage, next_number, .. } = replay;
     match damage.first() {
@@ -73,6 +86,8 @@ pub(super) fn replay(
 struct Replay<'a> {
     connection: &'a Connection,
     damage: Vec<Damage>,
+    /// The row that was read last, of the table that is being read.
+    last: i64,
     next_number: u64,
     each: &'a mut dyn FnMut(Record<'static>),
 }
@@ -113,9 +128,10 @@ impl Replay<'_> {
 
     /// A damaged page ends a walk; what else there is may be whole.
     fn unreadable(&mut self, table: &'static str, walked: rusqlite::Result<()>) -> rusqlite::Result<()> {
+        let last = std::mem::take(&mut self.last);
         match walked {
             Err(error) if is_damage(&error) => {
-                let what = format!("rows after the last good one cannot be read ({error})");
+                let what = format!("rows after row {} cannot be read ({error})", last);
                 self.damage.push(Damage { table, id: None, what });
                 Ok(())
             }
@@ -128,6 +144,7 @@ impl Replay<'_> {
         let mut rows = select.query([])?;
         while let Some(found) = rows.next()? {
             let seq: i64 = found.get(0)?;
+            self.last = seq;
             match row::read_changes(seq, row::bytes(found, 1)) {
                 Ok(changes) => fold.note(seq, &changes),
                 Err(row::BadRow) => self.damage.push(Damage::row("ops", seq)),
@@ -152,6 +169,9 @@ impl Replay<'_> {
     }
 
     fn jobs(&mut self, fold: &Fold) -> rusqlite::Result<()> {
+        // Only to show how far this is: what cannot be counted is found below.
+        let total =
+            self.connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0)).unwrap_or(0_i64);
         let mut select = self.connection.prepare("SELECT id, meta FROM job ORDER BY id")?;
         let mut rows = select.query([])?;
         let mut count = 0_u64;
@@ -159,14 +179,18 @@ impl Replay<'_> {
             self.job(fold, found.get(0)?, row::bytes(found, 1))?;
             count += 1;
             if count.is_multiple_of(PROGRESS) {
-                tracing::info!("{count} jobs read so far");
+                tracing::info!("{} of {} jobs read", Grouped(count), Grouped(total.unsigned_abs()));
             }
+        }
+        if count > 0 {
+            tracing::info!("{} jobs read", Grouped(count));
         }
         Ok(())
     }
 
     fn job(&mut self, fold: &Fold, key: i64, meta: &[u8]) -> rusqlite::Result<()> {
         let id = JobId(key.unsigned_abs());
+        self.last = key;
         self.next_number = self.next_number.max(id.0.saturating_add(1));
         // What a row of a job that is over holds is of no matter.
         if fold.is_over(id) {
@@ -211,6 +235,7 @@ impl Replay<'_> {
         let mut rows = select.query([])?;
         while let Some(found) = rows.next()? {
             let key: i64 = found.get(0)?;
+            self.last = key;
             let id = JobId(key.unsigned_abs());
             self.next_number = self.next_number.max(id.0.saturating_add(1));
             let fields = row::read_fields(id, row::bytes(found, 1)).ok();
@@ -243,5 +268,16 @@ impl Replay<'_> {
             self.damage.push(Damage::row("numbers", 1));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        let shown = [0, 999, 1000, 3_400_000, 1_002_003].map(|number| Grouped(number).to_string());
+        assert_eq!(shown, ["0", "999", "1,000", "3,400,000", "1,002,003"]);
     }
 }

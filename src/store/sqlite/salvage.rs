@@ -106,6 +106,8 @@ fn look(directory: &Directory) -> Result<Option<StoreError>, StoreError> {
     let connection = match schema::open_to_read(&jobs, has_content(directory, "-wal")) {
         Ok(connection) => connection,
         Err(error @ (StoreError::Newer { .. } | StoreError::Io { .. })) => return Err(error),
+        // Its making was broken off before there was anything in it.
+        Err(StoreError::Missing { .. }) => return Ok(None),
         Err(error) => return Ok(Some(error)),
     };
     let mut first = None;

@@ -9,6 +9,7 @@ mod append;
 mod checkpoint;
 mod directory;
 mod fold;
+mod found;
 mod import;
 mod inspect;
 mod pages;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::fold::Fold;
-use super::{from_sqlite, is_damage, row, schema};
+use super::{from_sqlite, is_damage, row, schema, verify};
 use crate::engine::Record;
 use crate::protocol::Spec;
 use crate::store::StoreError;
@@ -115,14 +115,12 @@ impl Replay<'_> {
 
     /// Has SQLite account for each byte of a table's pages.
     fn structure(&mut self, table: &'static str) -> rusqlite::Result<()> {
-        let mut told = Vec::new();
-        let checked = self.connection.pragma(None, "quick_check", table, |found| {
-            told.push(found.get::<_, String>(0)?);
-            Ok(())
-        });
-        self.unreadable(table, checked)?;
-        let wrong = told.into_iter().filter(|line| line != "ok");
-        self.damage.extend(wrong.map(|what| Damage { table, id: None, what }));
+        let complaints = verify::complaints(self.connection, &format!("quick_check({table})"));
+        let complaints = match complaints {
+            Ok(complaints) => complaints,
+            Err(error) => return self.unreadable(table, Err(error)),
+        };
+        self.damage.extend(complaints.into_iter().map(|what| Damage { table, id: None, what }));
         Ok(())
     }
 

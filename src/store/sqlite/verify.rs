@@ -201,13 +201,9 @@ impl Verify<'_> {
 
     /// SQLite's own check of its pages and its index: what stands between the rows.
     fn structure(&mut self) -> rusqlite::Result<()> {
-        let checked = self.connection.prepare("PRAGMA integrity_check").and_then(|mut check| {
-            let lines = check.query_map([], |found| found.get::<_, String>(0))?;
-            lines.collect::<rusqlite::Result<Vec<String>>>()
-        });
-        match checked {
-            Ok(lines) => {
-                for what in lines.into_iter().filter(|line| line != "ok") {
+        match complaints(self.connection, "integrity_check") {
+            Ok(complaints) => {
+                for what in complaints {
                     self.fault(Fault { table: None, id: None, what, cost: NO_PAGES });
                 }
                 Ok(())
@@ -215,4 +211,13 @@ impl Verify<'_> {
             Err(error) => self.unreadable_is_a_fault(None, Err(error)),
         }
     }
+}
+
+/// What one of SQLite's own checks finds.
+pub(super) fn complaints(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
+    let mut check = connection.prepare(&format!("PRAGMA {check}"))?;
+    let texts = check.query_map([], |found| found.get::<_, String>(0))?;
+    let texts = texts.collect::<rusqlite::Result<Vec<String>>>()?;
+    let lines = texts.iter().flat_map(|text| text.lines());
+    Ok(lines.filter(|line| *line != "ok" && !line.starts_with("***")).map(str::to_owned).collect())
 }

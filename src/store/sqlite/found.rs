@@ -42,11 +42,11 @@ pub(super) struct Found<'a> {
     /// What else is gone.
     told: Vec<String>,
     numbered: Option<u64>,
-    pub is_log_missing: bool,
+    is_log_missing: bool,
 }
 
 impl<'a> Found<'a> {
-    pub fn read(pages: &'a Pages, roots: [u32; 6]) -> Self {
+    pub fn read(pages: &'a Pages, roots: [u32; 6], is_log_missing: bool) -> Self {
         let (tables, room) = pages.tables(&roots);
         let mut found = Self {
             pages,
@@ -62,7 +62,7 @@ impl<'a> Found<'a> {
             recurring: BTreeMap::new(),
             told: Vec::new(),
             numbered: None,
-            is_log_missing: false,
+            is_log_missing,
         };
         found.changes();
         found.each(JOB, |found, place, row| {

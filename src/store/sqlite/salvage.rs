@@ -41,8 +41,13 @@ pub fn rescue(
     if has_content(&directory, "-journal") {
         return Err(StoreError::HalfMade { path: path.to_owned() });
     }
-    let nothing = || StoreError::Foreign { path: directory.jobs() };
-    let fault = look(&directory)?.unwrap_or_else(nothing);
+    let fault = match directory.check() {
+        Err(fault @ StoreError::Damaged { .. }) => fault,
+        checked => {
+            checked?;
+            StoreError::Foreign { path: directory.jobs() }
+        }
+    };
     let mut add = |record| {
         each(record);
         Ok(())
@@ -57,13 +62,16 @@ fn read(
     tell: &mut dyn FnMut(String),
 ) -> Result<JobId, StoreError> {
     let (file, log) = (directory.jobs(), directory.beside("-wal"));
+    if let Err(error @ StoreError::Newer { .. }) = schema::open_to_read(&file, false) {
+        return Err(error);
+    }
     let is_log_missing = matches!(&fault, StoreError::Damaged { path, .. } if *path == log && !log.exists());
     let roots = schema::roots(TABLES).map_err(|error| super::from_sqlite(&file, &error))?;
     let pages = match Pages::open(&file, &log) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(nothing(directory, fault)),
         opened => opened.map_err(|source| StoreError::Io { path: file, source })?,
     };
-    let found = Found { is_log_missing, ..Found::read(&pages, roots) };
+    let found = Found::read(&pages, roots, is_log_missing);
     if found.is_nothing() {
         return Err(nothing(directory, fault));
     }
@@ -93,7 +101,7 @@ fn look(directory: &Directory) -> Result<Option<StoreError>, StoreError> {
     }
     let connection = match schema::open_to_read(&jobs, has_content(directory, "-wal")) {
         Ok(connection) => connection,
-        Err(error @ (StoreError::Newer { .. } | StoreError::Io { .. })) => return Err(error),
+        Err(error @ StoreError::Io { .. }) => return Err(error),
         // Its making was broken off before there was anything in it.
         Err(StoreError::Missing { .. }) => return Ok(None),
         Err(error) => return Ok(Some(error)),

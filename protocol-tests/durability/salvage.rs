@@ -216,7 +216,7 @@ fn seeds(few: u64) -> u64 {
     std::env::var("GEARHOUSE_SALVAGE_SEEDS").map_or(few, |said| said.parse().unwrap())
 }
 
-fn change(path: PathBuf, change: impl Fn(&mut Vec<u8>)) {
+fn change(path: PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(&path).unwrap();
     change(&mut bytes);
     fs::write(path, bytes).unwrap();
@@ -283,6 +283,28 @@ fn a_row_less_on_a_page_that_looks_whole_is_refused_and_told() {
 }
 
 #[test]
+fn many_faults_at_once_are_no_worse_than_each() {
+    let good = good(1500, true);
+    let pages = fs::metadata(good.folder.path().join("jobs.db")).unwrap().len() as usize / PAGE;
+    for seed in 0..seeds(30) {
+        good.with(&format!("seed {seed}"), |folder| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            change(folder.join("jobs.db"), |bytes| {
+                for _ in 0..random.usize(2..10) {
+                    // Not the first page, which may then be a newer version's.
+                    let start = random.usize(1..pages) * PAGE;
+                    match random.u8(0..3) {
+                        0 => bytes[start..start + PAGE].fill(0),
+                        1 => bytes[start + random.usize(0..100)] ^= 1 << random.u8(0..8),
+                        _ => bytes[start + random.usize(0..PAGE)] ^= 1 << random.u8(0..8),
+                    }
+                }
+            });
+        });
+    }
+}
+
+#[test]
 fn a_page_that_is_gone_costs_its_jobs_which_are_told_and_no_others() {
     let good = good(2000, true);
     let len = fs::metadata(good.folder.path().join("jobs.db")).unwrap().len() as usize;
@@ -342,6 +364,22 @@ fn a_log_that_is_missing_or_damaged_costs_what_it_held_and_no_more() {
         let lost = gone.lines().filter(|line| line.starts_with("gone: job ")).count();
         assert!(lost <= 100, "{what}: {lost} jobs are gone: {gone}");
     }
+}
+
+#[test]
+fn numbers_do_not_repeat_although_the_log_that_told_them_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path(), false).unwrap();
+    store.replay(&mut |_| {}).unwrap();
+    store.append(&[queued(1)]).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    copy_files(folder.path(), copy.path());
+    fs::remove_file(copy.path().join("jobs.db-wal")).unwrap();
+    assert!(start(copy.path(), false).is_err());
+    let served = start(copy.path(), true).unwrap();
+    assert!(served.jobs.is_empty() && served.next > GIVEN_OUT, "{}", served.next);
+    let gone = fs::read_to_string(copy.path().join("damaged-1/gone.txt")).unwrap();
+    assert!(is_told(&gone, 1), "{gone}");
 }
 
 #[test]

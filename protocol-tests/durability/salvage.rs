@@ -367,6 +367,22 @@ fn a_log_that_is_missing_or_damaged_costs_what_it_held_and_no_more() {
 }
 
 #[test]
+fn an_end_that_cannot_be_read_is_told() {
+    let good = good(1000, true);
+    for job in [20_u64, 410, 1100] {
+        // A change is its letter and the job's number; of the payloads and rows none has the letter before.
+        let change_of = [&b"D"[..], &job.to_le_bytes()].concat();
+        let (gone, is_refused) = good.with(&format!("the end of job {job}"), |folder| {
+            change(folder.join("jobs.db"), |bytes| {
+                let at = bytes.windows(9).position(|part| part == change_of);
+                bytes[at.expect("its end was not folded yet") + 1] ^= 64;
+            });
+        });
+        assert!(is_refused && gone.contains("run again"), "{gone}");
+    }
+}
+
+#[test]
 fn numbers_do_not_repeat_although_the_log_that_told_them_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(folder.path(), false).unwrap();

@@ -104,11 +104,10 @@ impl<'a> Found<'a> {
     }
 
     fn changes(&mut self) {
-        let mut all = BTreeMap::new();
-        self.each(OPS, |_, _, row| {
-            if let Ok(changes) = row::read_changes(row.id, column(row, 0)) {
-                all.insert(row.id, changes);
-            }
+        let (mut all, mut bad) = (BTreeMap::new(), BTreeSet::new());
+        self.each(OPS, |_, _, row| match row::read_changes(row.id, column(row, 0)) {
+            Ok(changes) => drop(all.insert(row.id, changes)),
+            Err(row::BadRow) => drop(bad.insert(row.id)),
         });
         // They are numbered without gaps, from any number on.
         let mut last = None;
@@ -119,6 +118,9 @@ impl<'a> Found<'a> {
             last = Some(seq);
             self.fold.note(seq, &changes);
         }
+        let gaps = self.ops_gone.clone();
+        let is_in_gap = |seq: &i64| gaps.iter().any(|(first, last)| (first..=last).contains(&seq));
+        self.ops_gone.extend(bad.iter().filter(|seq| !is_in_gap(seq)).map(|seq| (*seq, *seq)));
     }
 
     fn function(&mut self, row: &Row) {

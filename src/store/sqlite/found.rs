@@ -72,6 +72,7 @@ impl<'a> Found<'a> {
             } else {
                 found.bad_jobs.insert(row.id);
             }
+            is_whole
         });
         found.each(BODY, |found, place, row| {
             let is_whole = row::read_body(job(row.id), column(row, 0)).is_ok();
@@ -80,22 +81,37 @@ impl<'a> Found<'a> {
             } else {
                 found.bad_bodies.insert(row.id);
             }
+            is_whole
         });
-        found.each(FUNCTION, |found, _, row| found.function(row));
-        found.each(SCHEDULE, |found, _, row| found.recurring(row));
+        // What is wrong with one of these is told by itself.
+        found.each(FUNCTION, |found, _, row| {
+            found.function(row);
+            true
+        });
+        found.each(SCHEDULE, |found, _, row| {
+            found.recurring(row);
+            true
+        });
         found.each(NUMBERS, |found, _, row| {
             let number = row::read_number(column(row, 0)).ok().map(|number| number.0);
             found.numbered = found.numbered.max(number);
+            number.is_some()
         });
         found
     }
 
-    /// Calls with each row of a table that can be made out.
-    fn each(&mut self, table: usize, mut look: impl FnMut(&mut Self, Place, &Row)) {
-        for leaf in self.tables[table].leaves.clone() {
+    /// Calls with each row of a table that can be made out, to be told whether its number can be trusted. If not, a row
+    /// with any number that its page may hold is gone.
+    fn each(&mut self, table: usize, mut look: impl FnMut(&mut Self, Place, &Row) -> bool) {
+        for (leaf, range) in self.tables[table].leaves.clone() {
             for index in 0..self.pages.rows(leaf) {
                 match self.pages.row(leaf, index) {
-                    Some(row) => look(self, (leaf, index), &row),
+                    Some(row) => {
+                        if !look(self, (leaf, index), &row) {
+                            self.tables[table].lost.push(range);
+                            self.room += 1;
+                        }
+                    }
                     None if table == JOB || table == BODY => {}
                     None => self.told.push(format!("gone: a row of table {}", TABLES[table])),
                 }
@@ -105,9 +121,12 @@ impl<'a> Found<'a> {
 
     fn changes(&mut self) {
         let (mut all, mut bad) = (BTreeMap::new(), BTreeSet::new());
-        self.each(OPS, |_, _, row| match row::read_changes(row.id, column(row, 0)) {
-            Ok(changes) => drop(all.insert(row.id, changes)),
-            Err(row::BadRow) => drop(bad.insert(row.id)),
+        self.each(OPS, |_, _, row| {
+            match row::read_changes(row.id, column(row, 0)) {
+                Ok(changes) => drop(all.insert(row.id, changes)),
+                Err(row::BadRow) => drop(bad.insert(row.id)),
+            }
+            true
         });
         // They are numbered without gaps, from any number on.
         let mut last = None;

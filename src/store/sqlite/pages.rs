@@ -53,7 +53,8 @@ pub(super) struct Pages {
 /// The pages of one table.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pub leaves: Vec<u32>,
+    /// Each with the ids that it may hold.
+    pub leaves: Vec<(u32, Range)>,
     /// Where rows stood that cannot be read.
     pub lost: Vec<Range>,
 }
@@ -199,7 +200,7 @@ impl Walk<'_> {
                     if !is_leaf_whole(&page[..]) {
                         lost.push(node.range);
                     }
-                    self.tables[node.table].leaves.push(node.page);
+                    self.tables[node.table].leaves.push((node.page, node.range));
                 }
                 Some(page) if page[0] == INNER => {
                     let (children, is_whole) = children(&page[..], node);

@@ -188,6 +188,12 @@ impl Replay<'_> {
 
     fn job(&mut self, fold: &Fold, key: i64, meta: &[u8]) -> rusqlite::Result<()> {
         let id = JobId(key.unsigned_abs());
+        // A page that two others lead to: what it holds must not be passed on twice.
+        if key <= self.last {
+            let what = format!("it comes after row {}", self.last);
+            self.damage.push(Damage { table: "job", id: Some(key), what });
+            return Ok(());
+        }
         self.last = key;
         self.next_number = self.next_number.max(id.0.saturating_add(1));
         // What a row of a job that is over holds is of no matter.

@@ -4,8 +4,11 @@
 //! set: an answer that is held holds all behind it.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::protocol::{Response, WriteBuf};
@@ -20,13 +23,40 @@ pub struct Outbox {
     max_bytes: usize,
 }
 
+/// Where a line leaves to. Whoever holds it writes; so it is lent, and there is one.
+pub trait Sink: Debug + Send {
+    /// Writes all, or as much as the peer takes at once.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: the peer takes no more now. Any other: it is gone.
+    fn write(&self, bytes: &mut WriteBuf) -> io::Result<()>;
+}
+
 #[derive(Debug, Default)]
 struct Line {
     ready: WriteBuf,
     held: VecDeque<Held>,
     end: Option<End>,
-    /// Whether the connection's task was told since it last took.
+    /// Whether it was noted that there is something to do here, since that was last done.
     is_told: bool,
+    /// Not here while someone writes.
+    sink: Option<Box<dyn Sink>>,
+    /// The peer took no more: the connection's task waits until it does.
+    is_full: bool,
+    /// A list is being told: what others send waits in `behind`.
+    is_telling: bool,
+    behind: WriteBuf,
+}
+
+/// What [`Outbox::flush`] found beside what it wrote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flushed {
+    /// How the connection ends, when it is to end now.
+    pub end: Option<End>,
+    /// The record that the next stretch waits for. The task must ask to be told when the log has reached it.
+    pub held: Option<RecordNo>,
+    /// The peer takes no more now.
+    pub is_full: bool,
 }
 
 /// A stretch of the line that may not leave yet.
@@ -78,7 +108,7 @@ impl Outbox {
         line.release(durable);
         match line.held.back_mut() {
             Some(held) if held.after >= after => response.encode(&mut held.bytes),
-            None if after <= durable => response.encode(&mut line.ready),
+            None if after <= durable => response.encode(line.open()),
             _ => {
                 let mut bytes = WriteBuf::default();
                 response.encode(&mut bytes);
@@ -116,6 +146,93 @@ impl Outbox {
             end => end,
         };
         Taken { end, held }
+    }
+
+    /// Gives the line its way out.
+    pub fn set_sink(&self, sink: Box<dyn Sink>) {
+        self.lock().sink = Some(sink);
+    }
+
+    /// Takes the way out away: the connection is gone.
+    pub fn drop_sink(&self) {
+        let mut line = self.lock();
+        line.end = Some(End::Cut("it is gone"));
+        line.sink = None;
+    }
+
+    /// For who sent something to this connection, once the locks are free: writes it, or wakes the connection's task
+    /// if there is more to it.
+    pub fn attend(&self) {
+        let mut line = self.lock();
+        line.is_told = false;
+        let is_plain = line.held.is_empty() && line.end.is_none() && !line.is_full && !line.is_telling;
+        if is_plain {
+            line = self.write(line);
+        }
+        if !is_plain || !line.held.is_empty() || line.end.is_some() || line.is_full || line.is_telling {
+            drop(line);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Writes all that may leave. For the connection's task only.
+    pub fn flush(&self, durable: RecordNo) -> Flushed {
+        let mut line = self.lock();
+        (line.is_told, line.is_full) = (false, false);
+        line.release(durable);
+        line = self.write(line);
+        let held = line.held.front().filter(|held| held.awaits.is_none()).map(|held| held.after);
+        let end = match line.end {
+            Some(End::Close(_)) if !line.held.is_empty() || !line.ready.is_empty() || line.sink.is_none() => None,
+            end => end,
+        };
+        Flushed { end, held, is_full: line.is_full }
+    }
+
+    /// Begins a list: nothing comes between its pieces. Whether it could: not while an earlier answer is held.
+    pub fn begin_list(&self, durable: RecordNo) -> bool {
+        let mut line = self.lock();
+        line.release(durable);
+        line.is_telling = line.held.is_empty();
+        line.is_telling
+    }
+
+    /// The next piece of a list.
+    pub fn put_list(&self, piece: &Bytes) {
+        self.lock().ready.put_shared(piece);
+    }
+
+    /// Ends a list.
+    pub fn end_list(&self) {
+        let mut line = self.lock();
+        line.is_telling = false;
+        let mut behind = std::mem::take(&mut line.behind);
+        line.ready.append(&mut behind);
+    }
+
+    /// Writes what is ready, without the lock, until nothing is or the peer takes no more.
+    fn write<'a>(&'a self, mut line: MutexGuard<'a, Line>) -> MutexGuard<'a, Line> {
+        while !line.ready.is_empty() && !line.is_full {
+            // Who has it looks again before it lets go.
+            let Some(sink) = line.sink.take() else { break };
+            let mut bytes = std::mem::take(&mut line.ready);
+            drop(line);
+            let written = sink.write(&mut bytes);
+            line = self.lock();
+            if let Err(error) = written {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    line.is_full = true;
+                    bytes.append(&mut line.ready);
+                    line.ready = bytes;
+                } else {
+                    line.end = Some(End::Cut("the connection broke"));
+                }
+            }
+            if !matches!(line.end, Some(End::Cut(_))) {
+                line.sink = Some(sink);
+            }
+        }
+        line
     }
 
     /// Whether nothing waits, held or not.
@@ -163,13 +280,18 @@ impl Outbox {
 
 impl Line {
     fn bytes(&self) -> usize {
-        self.ready.len() + self.held.iter().map(|held| held.bytes.len()).sum::<usize>()
+        self.ready.len() + self.behind.len() + self.held.iter().map(|held| held.bytes.len()).sum::<usize>()
+    }
+
+    /// Where what may leave is put.
+    fn open(&mut self) -> &mut WriteBuf {
+        if self.is_telling { &mut self.behind } else { &mut self.ready }
     }
 
     fn release(&mut self, durable: RecordNo) {
         let may_leave = |held: &mut Held| held.awaits.is_none() && held.after <= durable;
         while let Some(mut held) = self.held.pop_front_if(may_leave) {
-            self.ready.append(&mut held.bytes);
+            self.open().append(&mut held.bytes);
         }
     }
 

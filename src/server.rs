@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::broker::{Broker, run_timer};
+use crate::broker::{Broker, run_timer, turn};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::{Drain, Seed};
@@ -238,6 +238,8 @@ fn runtime(threads: Option<usize>) -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.unwrap_or(available).max(1))
         .thread_name("gearhouse")
+        .on_thread_start(turn::begin)
+        .on_thread_park(turn::end)
         .enable_all()
         .build()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Broker;
+use super::{Broker, turn};
 use crate::engine::{Drain, Output, Record};
 use crate::outbox::{End, Outbox};
 use crate::protocol::{Refusal, Response};
@@ -26,9 +26,7 @@ impl<'a> Delivery<'a> {
 
     /// Wakes who got something: connections, the store's threads. Returns whether the server's end was asked for.
     pub fn finish(self) -> Option<Drain> {
-        for outbox in self.to_tell {
-            outbox.tell();
-        }
+        turn::note(self.to_tell.into_iter());
         if let Some(storage) = &self.broker.storage {
             if self.has_persisted {
                 storage.log.signal();

@@ -9,6 +9,7 @@ mod directory;
 mod log;
 mod storage;
 mod timer;
+pub mod turn;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

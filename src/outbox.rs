@@ -235,6 +235,11 @@ impl Outbox {
         line
     }
 
+    /// Whether an answer is held back.
+    pub fn is_held(&self) -> bool {
+        !self.lock().held.is_empty()
+    }
+
     /// Whether nothing waits, held or not.
     pub fn is_empty(&self) -> bool {
         let line = self.lock();

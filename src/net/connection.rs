@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::Decoder;
 
 use super::read::read_some;
-use crate::broker::{BATCH, Broker, Wait};
+use crate::broker::{BATCH, Broker, Wait, turn};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::{Lister, PeerInfo};
@@ -132,10 +132,12 @@ impl Connection {
 
     /// Returns why it ended.
     async fn run(&mut self) -> io::Result<&'static str> {
+        let mut must_flush = true;
         loop {
-            if let Some(reason) = self.flush().await? {
+            if must_flush && let Some(reason) = self.flush().await? {
                 return Ok(reason);
             }
+            must_flush = true;
             self.session.rules.broker.room().await;
             let missing = self.codec.missing(self.input.len());
             let deadline = self.deadline();
@@ -150,6 +152,10 @@ impl Connection {
             }
             self.heard = now();
             self.carry_out().await?;
+            if !self.session.outbox.is_held() {
+                turn::note([self.session.outbox.clone()].into_iter());
+                must_flush = false;
+            }
         }
     }
 

@@ -120,7 +120,10 @@ impl Outbox {
 
     /// Keeps the place of an answer that is still to come, for this job; see [`crate::engine::Output::hold`].
     pub fn hold(&self, after: RecordNo, job: JobId) {
-        self.lock().held.push_back(Held { after, awaits: Some(job), bytes: WriteBuf::default() });
+        let mut line = self.lock();
+        if line.end.is_none() {
+            line.held.push_back(Held { after, awaits: Some(job), bytes: WriteBuf::default() });
+        }
     }
 
     /// Gives the answer whose place was kept. Whether the connection's task must be told.
@@ -343,6 +346,14 @@ mod tests {
         outbox.fill(JobId(7), &Response::Text(b"a"));
         assert_eq!(taken(&outbox, 2), "");
         assert_eq!(taken(&outbox, 3), "ab");
+    }
+
+    #[test]
+    fn an_end_does_not_wait_for_answers_that_came_after_it() {
+        let outbox = Outbox::new(1000);
+        outbox.end(End::Close("done"));
+        outbox.hold(RecordNo(3), JobId(7));
+        assert_eq!(outbox.take(RecordNo(0), &mut WriteBuf::default()).end, Some(End::Close("done")));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod admin;
 mod bench;
 mod help;
 mod run;
+mod salvage;
 mod serve;
 mod server;
 mod store;

@@ -19,19 +19,19 @@ use super::run::{Ended, end, eventually, gearhouse, run, text};
 use super::server::Server;
 
 /// A place for a store, and for files beside it.
-struct Place(tempfile::TempDir);
+pub(super) struct Place(pub(super) tempfile::TempDir);
 
 impl Place {
-    fn new() -> Place {
+    pub(super) fn new() -> Place {
         Place(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// A store in `name` to which these batches were given.
-    fn store(&self, name: &str, batches: &[&[Record<'static>]]) -> PathBuf {
+    pub(super) fn store(&self, name: &str, batches: &[&[Record<'static>]]) -> PathBuf {
         let path = self.path(name);
         let mut store = SqliteStore::open(&path, false).unwrap();
         store.replay(&mut |_| {}).unwrap();
@@ -44,7 +44,13 @@ fn spec(kind: Kind, arguments: &[&[u8]]) -> Cow<'static, Spec> {
     Cow::Owned(Spec::parse(kind, Bytes::from(arguments.join(&0))).unwrap().0)
 }
 
-fn job(id: u64, priority: Priority, function: &[u8], unique: &[u8], payload: &[u8]) -> Record<'static> {
+pub(super) fn job(
+    id: u64,
+    priority: Priority,
+    function: &[u8],
+    unique: &[u8],
+    payload: &[u8],
+) -> Record<'static> {
     let standing = Standing { priority, due: None, losses: 0, place: id };
     Record::Queued { id: JobId(id), standing, spec: spec(Kind::SubmitJobBg, &[function, unique, payload]) }
 }
@@ -78,25 +84,25 @@ fn all_kinds() -> Vec<Vec<Record<'static>>> {
     ]
 }
 
-fn whole(place: &Place) -> PathBuf {
+pub(super) fn whole(place: &Place) -> PathBuf {
     let kinds = all_kinds();
     place.store("data", &kinds.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
-fn store(command: &str, directory: &Path, args: &[&str]) -> Ended {
+pub(super) fn store(command: &str, directory: &Path, args: &[&str]) -> Ended {
     run(&[&["store", command, "--data-dir", text(directory)], args].concat())
 }
 
-fn import(directory: &Path, lines: &str) -> Ended {
+pub(super) fn import(directory: &Path, lines: &str) -> Ended {
     end(&mut gearhouse(&["store", "import", "--data-dir", text(directory)]), lines.as_bytes())
 }
 
-fn info(directory: &Path) -> serde_json::Value {
+pub(super) fn info(directory: &Path) -> serde_json::Value {
     serde_json::from_str(&store("info", directory, &["--json"]).well()).unwrap()
 }
 
 /// Every file but SQLite's index of its log, which whoever opens that makes anew.
-fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
     let mut files: Vec<_> = files
         .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))
@@ -107,7 +113,7 @@ fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Changes the file behind the store's back.
-fn tamper(directory: &Path, statement: &str) {
+pub(super) fn tamper(directory: &Path, statement: &str) {
     let connection = rusqlite::Connection::open(directory.join("jobs.db")).unwrap();
     connection.execute_batch(statement).unwrap();
 }

@@ -141,9 +141,10 @@ impl Store for Broken {
             Fault::NeverEndsTidying => Ok(true),
             Fault::LosesWithTidying => {
                 let mut first = None;
-                self.store.replay(&mut |record| match record {
-                    Record::Queued { id, .. } => first = first.or(Some(id)),
-                    _ => {}
+                self.store.replay(&mut |record| {
+                    if let Record::Queued { id, .. } = record {
+                        first = first.or(Some(id));
+                    }
                 })?;
                 self.store.append(&first.map(Record::Done).into_iter().collect::<Vec<_>>())?;
                 Ok(false)

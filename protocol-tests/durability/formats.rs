@@ -55,9 +55,10 @@ fn every_format_is_kept_on_with() {
         let directory = copy(&folder);
         let mut store_of_it = SqliteStore::open(directory.path(), false).unwrap();
         let mut first = None;
-        let next = store_of_it.replay(&mut |record| match record {
-            Record::Queued { id, .. } => first = first.or(Some(id)),
-            _ => {}
+        let next = store_of_it.replay(&mut |record| {
+            if let Record::Queued { id, .. } = record {
+                first = first.or(Some(id));
+            }
         });
         let (first, next) = (first.expect("a job"), next.unwrap());
         store_of_it.append(&[job(next.0, Priority::Low, b"new", b"", b"x"), Record::Done(first)]).unwrap();

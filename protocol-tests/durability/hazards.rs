@@ -6,6 +6,7 @@
 mod house;
 mod identity;
 mod jobs;
+mod many;
 mod operators;
 mod order;
 mod stops;

@@ -10,6 +10,7 @@ mod disk;
 mod formats;
 mod hazards;
 mod kills;
+mod libraries;
 
 #[path = "../support/mod.rs"]
 mod support;

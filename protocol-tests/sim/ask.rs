@@ -77,6 +77,7 @@ pub struct Work {
 pub enum Admin {
     List(Listing),
     Version,
+    Ready,
     CreateFunction(Bytes),
     DropFunction(Bytes),
     CancelJob(Bytes),
@@ -186,6 +187,7 @@ impl Admin {
             Admin::List(Listing::UniqueJobs) => ("show unique jobs", &[]),
             Admin::List(Listing::Schedules) => ("show schedules", &[]),
             Admin::Version => ("version", &[]),
+            Admin::Ready => ("ready", &[]),
             Admin::CreateFunction(name) => ("create function", &[name]),
             Admin::DropFunction(name) => ("drop function", &[name]),
             Admin::CancelJob(handle) => ("cancel job", &[handle]),

@@ -27,12 +27,15 @@ impl World<'_> {
             let bytes = self.seats[seat].wire.on_the_way();
             self.arrive(seat, bytes);
         }
-        // Who turns out to be gone leaves something to read to others.
+        // Who turns out to be gone leaves something to read to others, and what comes of the store does too.
         let mut before = usize::MAX;
         while self.seats.len() < before {
             before = self.seats.len();
-            for seat in (0..self.seats.len()).rev() {
-                self.read(seat);
+            self.calm();
+            for _ in 0..2 {
+                for seat in (0..self.seats.len()).rev() {
+                    self.read(seat);
+                }
             }
         }
         for seat in &mut self.seats {
@@ -48,26 +51,62 @@ impl World<'_> {
         for _ in 0..self.scene.rng.usize(0..20) {
             self.step();
         }
+        if self.model.draining.is_none() {
+            // Its process crashed meanwhile, and the next one knows nothing of a stop.
+            self.settle();
+            self.do_all_that_is_left();
+            return;
+        }
         self.settle();
         self.end_all();
         self.settle();
         assert!(self.seats.is_empty(), "all connections are ended");
         self.check();
         self.compare();
+        if self.keeper.is_some() {
+            self.end_process();
+            self.settle();
+            self.do_all_that_is_left();
+        }
+    }
+
+    /// No more trouble; after a failure only a new process helps.
+    fn mend(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.disk.set_trouble(None);
+        }
+        if self.seen.has_failed() {
+            // What is queued can still be worked off.
+            self.work_off();
+            self.end_process();
+            self.settle();
+        }
     }
 
     fn do_all_that_is_left(&mut self) {
+        self.mend();
+        for schedule in
+            self.model.schedules.iter().map(|schedule| self.model.handle(schedule.number)).collect::<Vec<_>>()
+        {
+            self.as_newcomer(&[Ask::Admin(Admin::CancelJob(schedule.into()))]);
+        }
+        self.work_off();
+        self.settle();
+        for seat in (0..self.seats.len()).rev() {
+            self.hang_up(seat);
+        }
+        self.check();
+        self.check_empty();
+        self.drop_functions();
+    }
+
+    fn work_off(&mut self) {
         // Who holds a job leaves, so that it can be handed out; others may stay and hear of theirs.
         let all_leave = self.scene.rng.bool();
         for seat in (0..self.seats.len()).rev() {
             if all_leave || self.model.is_busy(self.seats[seat].wire.conn) {
                 self.hang_up(seat);
             }
-        }
-        for schedule in
-            self.model.schedules.iter().map(|schedule| self.model.handle(schedule.number)).collect::<Vec<_>>()
-        {
-            self.as_newcomer(&[Ask::Admin(Admin::CancelJob(schedule.into()))]);
         }
         for _ in 0..PATIENCE {
             let Some(job) = self.model.jobs.iter().find(|job| job.is_ready()).or(self.model.jobs.first())
@@ -83,13 +122,6 @@ impl World<'_> {
             }
         }
         assert!(self.model.jobs.is_empty(), "every job can be worked off");
-        self.settle();
-        for seat in (0..self.seats.len()).rev() {
-            self.hang_up(seat);
-        }
-        self.check();
-        self.check_empty();
-        self.drop_functions();
     }
 
     /// Functions that were made or limited by hand are dropped; the others go by themselves.
@@ -117,13 +149,18 @@ impl World<'_> {
         self.connect();
         let seat = self.seats.len() - 1;
         for ask in asks {
-            self.ask(seat, ask.clone());
+            // It may be cut when the store fails just now.
+            if self.seats.len() > seat {
+                self.ask(seat, ask.clone());
+            }
         }
-        while let Some(handle) = self.seats[seat].peer.take_held() {
+        while let Some(handle) = self.seats.get_mut(seat).and_then(|seat| seat.peer.take_held()) {
             let work = Work { kind: Kind::WorkComplete, handle, data: None, with_response_magic: false };
             self.ask(seat, Ask::Work(work));
         }
-        self.hang_up(seat);
+        if self.seats.len() > seat {
+            self.hang_up(seat);
+        }
     }
 
     fn ask(&mut self, seat: usize, ask: Ask) {
@@ -131,6 +168,7 @@ impl World<'_> {
         self.seats[seat].wire.send(ask, false);
         let bytes = self.seats[seat].wire.on_the_way();
         self.arrive(seat, bytes);
+        self.calm();
         self.read(seat);
     }
 }

@@ -63,6 +63,13 @@ impl Ledger {
         });
     }
 
+    /// Whether this, which comes next, acknowledges a job in the background.
+    pub fn acknowledges(&self, item: &Item) -> bool {
+        let next = self.due.iter().find(|due| !matches!(due, Due::PerhapsError));
+        matches!(item, Item::Packet { kind: Kind::JobCreated, .. })
+            && matches!(next, Some(Due::Created { foreground: false }))
+    }
+
     /// The connection reads something.
     pub fn reads(&mut self, item: &Item) {
         match item {

@@ -8,8 +8,10 @@
 mod ask;
 mod compare;
 mod cron;
+mod disk;
 mod finish;
 mod item;
+mod keeper;
 mod ledger;
 mod model;
 mod peer;

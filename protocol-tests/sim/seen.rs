@@ -1,12 +1,13 @@
 //! What the twin engine did in answer to one request, for the model to compare with what it expects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, Bytes};
 use gearhouse::engine::{Drain, Output, Record};
 use gearhouse::protocol::{Kind, Refusal, Response, WriteBuf};
 use gearhouse::types::{ConnId, JobId, RecordNo};
 
+use super::disk::Fault;
 use super::item::Item;
 use super::trace::shown;
 
@@ -16,55 +17,97 @@ pub struct Seen {
     /// In the engine's order.
     pub events: Vec<Event>,
     pub shutdown: Option<Drain>,
-    /// What a restart would bring back: numbers of jobs and recurring jobs.
-    pub log: BTreeSet<u64>,
+    /// What a restart would bring back: numbers of jobs and recurring jobs, and the last record that made each.
+    pub log: BTreeMap<u64, u64>,
+    /// What the request under way put into the log, be it over already.
+    made: BTreeMap<u64, u64>,
+    /// Jobs that it put there, and their bodies.
+    pub queued: Vec<(u64, Bytes)>,
+    /// The last record, the last one before the request under way, and the last that is told to be safe.
+    pub last: u64,
+    before: u64,
+    pub durable: u64,
+    pub fault: Fault,
+    has_store: bool,
+    /// Payloads that were asked for and have not come.
+    loads: BTreeSet<u64>,
+    /// Up to where the log must be safe before what was taken last may leave.
+    after: u64,
 }
 
 /// One thing that the engine did to a connection.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Sent(ConnId, Bytes),
+    /// An answer, and the record before which it may not leave.
+    Sent(ConnId, u64, Bytes),
+    /// The place of an answer, the record before which that may not leave, and its job.
+    Held(ConnId, u64, u64),
+    /// The answer for such a place.
+    Filled(ConnId, u64, Bytes),
     Closed(ConnId),
 }
 
 impl Output for Seen {
-    /// As in the broker without a store, nothing is held back.
+    /// As the log does; without a store nothing is held back.
     fn persist(&mut self, record: Record<'_>) -> Result<RecordNo, Refusal> {
+        let is_end = match &record {
+            Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_) => true,
+            Record::Function { limits, pinned, .. } => *limits == [None; 3] && !pinned,
+            Record::Queued { .. } | Record::Scheduled { .. } => false,
+        };
+        match self.fault {
+            Fault::Failed => return Err(Refusal::STORE_FAILED),
+            Fault::Full if !is_end => return Err(Refusal::DISK_FULL),
+            _ => {}
+        }
+        let number = if self.has_store { self.last + 1 } else { 0 };
         match record {
-            Record::Queued { id: JobId(number), .. } => {
-                assert!(self.log.insert(number), "job {number} is put into the log once");
+            Record::Queued { id: JobId(id), spec, .. } => {
+                assert!(self.log.insert(id, number).is_none(), "job {id} is put into the log once");
+                self.made.insert(id, number);
+                self.queued.push((id, spec.body().clone()));
             }
-            Record::Scheduled { id: JobId(number), .. } => {
-                self.log.insert(number);
+            Record::Scheduled { id: JobId(id), .. } => {
+                self.log.insert(id, number);
             }
-            Record::Lost { id: JobId(number), .. } => {
-                assert!(self.log.contains(&number), "the loss of {number} follows its beginning");
+            Record::Lost { id: JobId(id), .. } => {
+                assert!(self.log.contains_key(&id), "the loss of {id} follows its beginning");
             }
-            Record::Done(JobId(number)) | Record::Unscheduled(JobId(number)) => {
-                assert!(self.log.remove(&number), "the end of {number} follows its beginning");
+            Record::Done(JobId(id)) | Record::Unscheduled(JobId(id)) => {
+                assert!(self.log.remove(&id).is_some(), "the end of {id} follows its beginning");
             }
             Record::Function { .. } => {}
         }
-        Ok(RecordNo::NONE)
+        self.last = self.last.max(number);
+        Ok(RecordNo(number))
     }
 
-    fn send(&mut self, to: ConnId, _after: RecordNo, response: Response<'_>) {
-        let mut bytes = WriteBuf::default();
-        response.encode(&mut bytes);
-        let len = bytes.remaining();
-        self.events.push(Event::Sent(to, bytes.copy_to_bytes(len)));
+    fn readiness(&self) -> Result<(), Refusal> {
+        match self.fault {
+            Fault::None => Ok(()),
+            Fault::Full => Err(Refusal::DISK_FULL),
+            Fault::Failed => Err(Refusal::STORE_FAILED),
+        }
     }
 
-    fn hold(&mut self, _: ConnId, _: RecordNo, job: JobId) {
-        panic!("the payload of {job:?} is at hand");
+    fn is_lost(&self, record: RecordNo) -> bool {
+        self.fault == Fault::Failed && record > self.durable()
     }
 
-    fn fill(&mut self, _: ConnId, job: JobId, _: Response<'_>) {
-        panic!("the payload of {job:?} is at hand");
+    fn send(&mut self, to: ConnId, after: RecordNo, response: Response<'_>) {
+        self.events.push(Event::Sent(to, after.0, encoded(&response)));
+    }
+
+    fn hold(&mut self, to: ConnId, after: RecordNo, job: JobId) {
+        self.events.push(Event::Held(to, after.0, job.0));
+    }
+
+    fn fill(&mut self, to: ConnId, job: JobId, response: Response<'_>) {
+        self.events.push(Event::Filled(to, job.0, encoded(&response)));
     }
 
     fn load(&mut self, job: JobId) {
-        panic!("the payload of {job:?} is at hand");
+        assert!(self.loads.insert(job.0), "the payload of {} is asked for once", job.0);
     }
 
     fn close(&mut self, conn: ConnId, _reason: &'static str) {
@@ -76,18 +119,100 @@ impl Output for Seen {
     }
 }
 
+fn encoded(response: &Response<'_>) -> Bytes {
+    let mut bytes = WriteBuf::default();
+    response.encode(&mut bytes);
+    let len = bytes.remaining();
+    bytes.copy_to_bytes(len)
+}
+
 impl Seen {
+    /// With a store that brought these back.
+    pub fn with_store(records: &[Record<'static>]) -> Self {
+        let number = |record: &Record<'static>| match record {
+            Record::Queued { id, .. } | Record::Scheduled { id, .. } => Some((id.0, 0)),
+            _ => None,
+        };
+        Self { has_store: true, log: records.iter().filter_map(number).collect(), ..Self::default() }
+    }
+
+    pub fn has_store(&self) -> bool {
+        self.has_store
+    }
+
+    /// The record that the request under way made; 0 if it made none.
+    pub fn new_record(&self) -> u64 {
+        if self.last > self.before { self.last } else { 0 }
+    }
+
+    /// Whether what must be kept cannot be.
+    pub fn keeps_nothing(&self) -> bool {
+        self.fault != Fault::None
+    }
+
+    /// Whether not even an end can be.
+    pub fn has_failed(&self) -> bool {
+        self.fault == Fault::Failed
+    }
+
+    pub fn durable(&self) -> RecordNo {
+        RecordNo(self.durable)
+    }
+
+    /// The record of a job or recurring job that is in the log, or was put there just now.
+    pub fn record_of(&self, number: u64) -> u64 {
+        let record = self.log.get(&number).or_else(|| self.made.get(&number));
+        *record.unwrap_or_else(|| panic!("{number} is put into the log"))
+    }
+
+    /// A payload has come.
+    pub fn comes(&mut self, job: JobId) {
+        assert!(self.loads.remove(&job.0), "the payload of {} was asked for", job.0);
+    }
+
+    pub fn all_came(&self) {
+        assert!(self.loads.is_empty(), "payloads of {:?} never came", self.loads);
+    }
+
     /// Takes the next packet to this connection that is no NOOP.
     pub fn next(&mut self, conn: ConnId) -> (Kind, Bytes) {
         let bytes = self.next_bytes(conn, "a packet");
+        self.as_packet(conn, bytes)
+    }
+
+    fn as_packet(&self, conn: ConnId, bytes: Bytes) -> (Kind, Bytes) {
         match Item::first(&mut bytes.clone()) {
             Item::Packet { kind, body } => (kind, body),
             Item::Line(_) => panic!("{conn} is sent a packet and not text: {}", shown(&bytes)),
         }
     }
 
-    /// Takes the next packet and compares it.
+    /// What was taken last may leave when this record is safe, not before it and no later.
+    pub fn depends_on(&self, record: u64) {
+        if record > self.durable {
+            assert_eq!(self.after, record, "an answer is held until its record is safe, and no longer");
+        } else {
+            self.depends_on_nothing();
+        }
+    }
+
+    /// What was taken last is not held back.
+    pub fn depends_on_nothing(&self) {
+        assert!(
+            self.after <= self.durable,
+            "an answer waits for {}, safe is {}, and it need not",
+            self.after,
+            self.durable
+        );
+    }
+
+    /// Takes the next packet and compares it; it depends on no record.
     pub fn packet(&mut self, conn: ConnId, kind: Kind, body: &[u8]) {
+        self.packet_after(conn, 0, kind, body);
+    }
+
+    /// The same for a packet that depends on this record.
+    pub fn packet_after(&mut self, conn: ConnId, record: u64, kind: Kind, body: &[u8]) {
         let sent = self.next(conn);
         assert!(
             sent.0 == kind && sent.1 == body,
@@ -97,6 +222,42 @@ impl Seen {
             sent.0.name(),
             shown(&sent.1)
         );
+        self.depends_on(record);
+    }
+
+    /// Whether the next packet to this connection is the ERROR of a full memory.
+    pub fn is_full(&self, conn: ConnId) -> bool {
+        let next = self.events.iter().find_map(|event| match event {
+            Event::Sent(to, _, bytes) if *to == conn && !is_noop(bytes) => Some(bytes),
+            _ => None,
+        });
+        next.is_some_and(|bytes| bytes.ends_with(b"QUEUE_ERROR\0Job queue is full"))
+    }
+
+    /// Takes the place of an answer to this connection, if one was kept; the number of its job.
+    pub fn held(&mut self, conn: ConnId) -> Option<u64> {
+        let position =
+            self.events.iter().position(|event| matches!(event, Event::Held(to, ..) if *to == conn))?;
+        let Event::Held(_, after, number) = self.events.remove(position) else { return None };
+        self.after = after;
+        Some(number)
+    }
+
+    /// Takes the answer for such a place.
+    pub fn filled(&mut self, conn: ConnId, number: u64) -> (Kind, Bytes) {
+        let is_it =
+            |event: &Event| matches!(event, Event::Filled(to, job, _) if (*to, *job) == (conn, number));
+        let position = self.events.iter().position(is_it);
+        match position.map(|position| self.events.remove(position)) {
+            Some(Event::Filled(_, _, bytes)) => self.as_packet(conn, bytes),
+            _ => panic!("{conn} waits for the payload of {number} and must be answered"),
+        }
+    }
+
+    /// Takes a job with this body out of those that were queued; whether there was one.
+    pub fn take_queued(&mut self, body: &[u8]) -> bool {
+        let position = self.queued.iter().position(|(_, queued)| queued == body);
+        position.map(|position| self.queued.remove(position)).is_some()
     }
 
     /// Takes the next packet and sees that it is an ERROR with this code and some text.
@@ -110,10 +271,11 @@ impl Seen {
             kind.name(),
             shown(&body)
         );
+        self.depends_on_nothing();
     }
 
-    /// Takes the next answer and compares it with this text.
-    pub fn text(&mut self, conn: ConnId, text: &[u8]) {
+    /// Takes the next answer and compares it with this text; it depends on this record.
+    pub fn text(&mut self, conn: ConnId, record: u64, text: &[u8]) {
         let sent = self.next_bytes(conn, "text");
         assert!(
             sent == text,
@@ -121,6 +283,7 @@ impl Seen {
             text.escape_ascii(),
             sent.escape_ascii()
         );
+        self.depends_on(record);
     }
 
     /// Takes the end of this connection.
@@ -133,9 +296,11 @@ impl Seen {
     /// Takes all NOOPs; their receivers, in order.
     pub fn noops(&mut self) -> Vec<ConnId> {
         let mut called = Vec::new();
+        let durable = self.durable;
         self.events.retain(|event| match event {
-            Event::Sent(to, bytes) if is_noop(bytes) => {
+            Event::Sent(to, after, bytes) if is_noop(bytes) => {
                 assert_eq!(bytes.len(), 12, "a NOOP has no body");
+                assert!(*after <= durable, "a NOOP is not held back");
                 called.push(*to);
                 false
             }
@@ -145,9 +310,16 @@ impl Seen {
     }
 
     /// Nothing happened but what was taken.
-    pub fn nothing_else(&self) {
+    pub fn nothing_else(&mut self) {
+        self.queued.clear();
+        self.made.clear();
+        self.before = self.last;
         let first = self.events.first().map(|event| match event {
-            Event::Sent(to, bytes) => format!("{to} was sent {}", Item::first(&mut bytes.clone())),
+            Event::Sent(to, _, bytes) => format!("{to} was sent {}", Item::first(&mut bytes.clone())),
+            Event::Held(to, _, job) => format!("{to} is to be sent {job} later"),
+            Event::Filled(to, job, bytes) => {
+                format!("{to} was sent {} for {job}", Item::first(&mut bytes.clone()))
+            }
             Event::Closed(conn) => format!("{conn} was closed"),
         });
         assert!(first.is_none(), "{}, which it must not be", first.unwrap_or_default());
@@ -155,10 +327,13 @@ impl Seen {
 
     fn next_bytes(&mut self, conn: ConnId, what: &str) -> Bytes {
         let is_next =
-            |event: &Event| matches!(event, Event::Sent(to, bytes) if *to == conn && !is_noop(bytes));
+            |event: &Event| matches!(event, Event::Sent(to, _, bytes) if *to == conn && !is_noop(bytes));
         let position = self.events.iter().position(is_next);
         match position.map(|position| self.events.remove(position)) {
-            Some(Event::Sent(_, bytes)) => bytes,
+            Some(Event::Sent(_, after, bytes)) => {
+                self.after = after;
+                bytes
+            }
             _ => panic!("{conn} must be sent {what} and was sent nothing"),
         }
     }

@@ -30,7 +30,12 @@ impl World<'_> {
             match self.seats[seat].wire.decode() {
                 Ok(Some((Request::Admin(Admin::List(listing)), ask))) if self.scene.rng.bool() => {
                     self.carry_out(seat, &mut batch);
-                    self.tell_list(seat, listing, &ask);
+                    if self.seats[seat].wire.is_free(self.seen.durable()) {
+                        self.tell_list(seat, listing, &ask);
+                    } else {
+                        // It would wait for what is held back; here it is told as any other answer is.
+                        batch.push((Request::Admin(Admin::List(listing)), ask));
+                    }
                 }
                 Ok(Some(asked)) => batch.push(asked),
                 Ok(None) => break self.carry_out(seat, &mut batch),
@@ -64,6 +69,7 @@ impl World<'_> {
             self.deliver(Some(conn));
             self.model.apply(now, conn, &ask, &mut self.seen);
         }
+        self.twin.settle(self.seen.durable());
         let outbox = self.seats[seat].wire.outbox.clone();
         self.broker.apply(now, conn, &outbox, &mut requests);
         self.obey_shutdown();
@@ -72,7 +78,7 @@ impl World<'_> {
     /// A list is told in pieces, past the outbox.
     fn tell_list(&mut self, seat: usize, listing: Listing, ask: &Ask) {
         self.trace.line(|| format!("{} > {ask}, told in pieces", self.seats[seat].wire.conn));
-        let taken = self.seats[seat].wire.take(self.broker.durable());
+        let taken = self.take(seat);
         self.hear(seat, taken);
         let mut lister = Lister::new(listing);
         let mut text = Vec::new();
@@ -94,25 +100,40 @@ impl World<'_> {
             let mut bytes = WriteBuf::default();
             answer.encode(&mut bytes);
             let len = bytes.remaining();
-            wire.must_hold(&bytes.copy_to_bytes(len), true);
+            wire.must_hold(RecordNo::NONE, &bytes.copy_to_bytes(len), true);
         }
         wire.outbox.end(End::Close("it sent what is no packet"));
         wire.must_end(End::Close(""));
     }
 
     /// Notes in which outboxes the twin's answers must be. `own`: whose task carries out the requests.
-    fn deliver(&mut self, own: Option<ConnId>) {
+    pub(super) fn deliver(&mut self, own: Option<ConnId>) {
         for event in &self.seen.events {
-            let (Event::Sent(to, _) | Event::Closed(to)) = event;
+            let (Event::Sent(to, ..) | Event::Held(to, ..) | Event::Filled(to, ..) | Event::Closed(to)) =
+                event;
             let wire = self.seats.iter_mut().map(|seat| &mut seat.wire).find(|wire| wire.conn == *to);
+            // Who left with an answer still to come is answered in vain.
+            let Some(wire) = wire else {
+                assert!(matches!(event, Event::Filled(..)), "only who is connected is sent something");
+                continue;
+            };
             match event {
-                Event::Sent(_, bytes) => {
-                    self.trace.line(|| format!("{to} < {}", Item::first(&mut bytes.clone())));
-                    wire.expect("only who is connected is sent something").must_hold(bytes, own == Some(*to));
+                Event::Sent(_, after, bytes) => {
+                    self.trace.line(|| format!("{to} < {}{}", Item::first(&mut bytes.clone()), held(*after)));
+                    wire.must_hold(RecordNo(*after), bytes, own == Some(*to));
+                }
+                Event::Held(_, after, job) => {
+                    self.trace.line(|| format!("{to} < the payload of {job} is waited for{}", held(*after)));
+                    wire.must_keep_place(RecordNo(*after), *job);
+                }
+                Event::Filled(_, job, bytes) => {
+                    self.trace
+                        .line(|| format!("{to} < {}, where {job} was", Item::first(&mut bytes.clone())));
+                    wire.must_fill(*job, bytes, own == Some(*to));
                 }
                 Event::Closed(_) => {
                     self.trace.line(|| format!("{to} is closed"));
-                    wire.expect("only who is connected is closed").must_end(End::Close(""));
+                    wire.must_end(End::Close(""));
                 }
             }
         }
@@ -131,19 +152,33 @@ impl World<'_> {
 
     /// A connection's task writes what there is, and the peer reads it.
     pub(super) fn read(&mut self, seat: usize) {
-        let wire = &mut self.seats[seat].wire;
-        let taken = wire.take(self.broker.durable());
-        let is_ended = wire.is_ended();
+        let taken = self.take(seat);
+        let ends_now = self.seats[seat].wire.ends_now();
         self.hear(seat, taken);
-        if is_ended {
+        if ends_now {
             self.hang_up(seat);
         }
+    }
+
+    /// All that may leave is taken. What is held back is asked for now, or only before the next time: a write may take
+    /// long.
+    fn take(&mut self, seat: usize) -> Bytes {
+        self.ask_to_be_told(seat);
+        let taken = self.seats[seat].wire.take(self.broker.durable());
+        if self.scene.swarm.disk.is_some() && self.scene.rng.bool() {
+            self.ask_to_be_told(seat);
+        }
+        taken
     }
 
     fn hear(&mut self, seat: usize, bytes: Bytes) {
         for item in Item::all(bytes) {
             let peer = &mut self.seats[seat].peer;
+            let is_acknowledged = peer.ledger.acknowledges(&item);
             peer.read(&item, &mut self.scene.rng);
+            if let (Some(keeper), Item::Packet { body, .. }, true) = (&self.keeper, &item, is_acknowledged) {
+                self.model.check_acknowledged(body, &keeper.safe);
+            }
             if let Item::Packet { kind: Kind::JobCreated, body } = &item {
                 self.scene.handles.push_back(body.clone());
                 if self.scene.handles.len() > 16 {
@@ -157,6 +192,7 @@ impl World<'_> {
         let conn = self.seats.remove(seat).wire.conn;
         self.trace.line(|| format!("{conn} is gone"));
         self.twin.disconnect(self.scene.now, conn, &mut self.seen);
+        self.twin.settle(self.seen.durable());
         self.deliver(None);
         self.model.disconnect(self.scene.now, conn, &mut self.seen);
         self.broker.close(self.scene.now, conn);
@@ -166,11 +202,12 @@ impl World<'_> {
     pub(super) fn advance(&mut self) {
         while self.twin.next_deadline().is_some_and(|due| due <= self.scene.now) {
             self.twin.advance(self.scene.now, &mut self.seen);
+            self.twin.settle(self.seen.durable());
             self.deliver(None);
             self.model.advance(self.scene.now, &mut self.seen);
             if self.model.has_nameless() {
                 let listed = self.listed();
-                self.model.name_scheduled(listed.into_iter());
+                self.model.name_scheduled(listed.into_iter(), &self.seen);
             }
             self.broker.advance(self.scene.now);
         }
@@ -181,6 +218,7 @@ impl World<'_> {
     pub(super) fn drain(&mut self, drain: Drain) {
         self.trace.line(|| format!("drain {drain:?}"));
         self.twin.drain(drain, &mut self.seen);
+        self.twin.settle(self.seen.durable());
         self.deliver(None);
         self.model.drain(drain, &mut self.seen);
         self.broker.drain(drain);
@@ -189,6 +227,7 @@ impl World<'_> {
     pub(super) fn end_all(&mut self) {
         self.trace.line(|| "all connections end".into());
         self.twin.give_up(&mut self.seen);
+        self.twin.settle(self.seen.durable());
         self.deliver(None);
         self.model.give_up(&mut self.seen);
         self.broker.end_all("the server ends");
@@ -196,6 +235,11 @@ impl World<'_> {
             seat.wire.must_end(End::Close(""));
         }
     }
+}
+
+/// Whether and how an answer is held back.
+fn held(after: u64) -> String {
+    if after == 0 { String::new() } else { format!(", not before {after}") }
 }
 
 fn before(now: Timestamp, span: Duration) -> Timestamp {

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use fastrand::Rng;
 use gearhouse::engine::Settings;
 
+use super::keeper::Habits;
 use super::peer::{Habit, Topic};
 
 pub struct Swarm {
     pub settings: Settings,
+    /// What the disk is like, if there is one.
+    pub disk: Option<Habits>,
     pub max_outbox: usize,
     pub max_frame: u64,
     pub first_number: u64,
@@ -93,7 +96,12 @@ impl<T: Copy> Weights<T> {
 
 impl Swarm {
     pub fn drawn(rng: &mut Rng) -> Self {
-        let settings = settings(rng);
+        let mut settings = settings(rng);
+        let disk = rng.bool().then(|| Habits::drawn(rng));
+        if disk.is_some() {
+            // Payloads that find no room in memory live on the disk only.
+            settings.max_memory = choice(rng, &[1500, 3000, 10_000, 1 << 30]);
+        }
         let jobs = choice(rng, &[6, 20, 20, 60, 60, 150]);
         let mut functions: Vec<Bytes> =
             [&b"a"[..], b"bb", b"Abc", b"", b".dot", b"t\tab", b"abc", b"longer-than-others"]
@@ -142,6 +150,7 @@ impl Swarm {
             check_every: jobs.div_ceil(20),
             compare_every: rng.usize(5..60),
             settings,
+            disk,
         }
     }
 }

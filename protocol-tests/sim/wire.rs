@@ -29,13 +29,26 @@ pub struct Wire {
     sent_bytes: usize,
     arrived_bytes: usize,
     /// What the outbox must hold.
-    due: BytesMut,
+    due: VecDeque<Stretch>,
+    /// The record that the front was held back for when the task last took, and whether it asked to be told of it;
+    /// and what it asked before that.
+    held: Option<RecordNo>,
+    asked: Option<RecordNo>,
+    noted: Option<RecordNo>,
     max_outbox: usize,
     end: Option<End>,
     /// Whether something came since the connection's task last took all there was, and whether that task was the
     /// cause: then it takes again by itself.
     is_fed: bool,
     is_busy: bool,
+}
+
+/// An answer in the line.
+struct Stretch {
+    after: RecordNo,
+    /// It is still to come, and belongs to this job.
+    awaits: Option<u64>,
+    bytes: Bytes,
 }
 
 impl Wire {
@@ -49,7 +62,10 @@ impl Wire {
             sent: VecDeque::new(),
             sent_bytes: 0,
             arrived_bytes: 0,
-            due: BytesMut::new(),
+            due: VecDeque::new(),
+            held: None,
+            asked: None,
+            noted: None,
             max_outbox,
             end: None,
             is_fed: false,
@@ -105,17 +121,57 @@ impl Wire {
         }
     }
 
-    /// The server puts bytes into the outbox; `own`: as this connection's task.
-    pub fn must_hold(&mut self, bytes: &[u8], own: bool) {
+    /// The server puts bytes into the outbox, that may leave when the log is safe up to `after`; `own`: as this
+    /// connection's task.
+    pub fn must_hold(&mut self, after: RecordNo, bytes: &Bytes, own: bool) {
         if self.end.is_some() {
             return;
         }
-        if self.due.len() > self.max_outbox {
+        if self.due.iter().map(|stretch| stretch.bytes.len()).sum::<usize>() > self.max_outbox {
             return self.must_end(End::Cut(""));
         }
-        self.due.extend_from_slice(bytes);
+        self.due.push_back(Stretch { after, awaits: None, bytes: bytes.clone() });
         self.is_fed = true;
         self.is_busy |= own;
+    }
+
+    /// The server keeps a place for an answer.
+    pub fn must_keep_place(&mut self, after: RecordNo, job: u64) {
+        if self.end.is_none() {
+            self.due.push_back(Stretch { after, awaits: Some(job), bytes: Bytes::new() });
+        }
+    }
+
+    /// The server puts the answer there.
+    pub fn must_fill(&mut self, job: u64, bytes: &Bytes, own: bool) {
+        let Some(stretch) = self.due.iter_mut().find(|stretch| stretch.awaits == Some(job)) else { return };
+        (stretch.awaits, stretch.bytes) = (None, bytes.clone());
+        self.is_fed = true;
+        self.is_busy |= own;
+    }
+
+    /// Whether nothing is held back.
+    pub fn is_free(&self, durable: RecordNo) -> bool {
+        self.due.iter().all(|stretch| stretch.awaits.is_none() && stretch.after <= durable)
+    }
+
+    /// What the connection's task asks to be told of, if it has not yet.
+    pub fn asks(&mut self) -> Option<RecordNo> {
+        if self.held == self.asked {
+            return None;
+        }
+        self.asked = self.held;
+        self.held
+    }
+
+    /// It will be told.
+    pub fn is_noted_now(&mut self) {
+        self.noted = self.asked;
+    }
+
+    /// Whether it is to be told of something that is not safe yet.
+    pub fn is_noted(&self, durable: RecordNo) -> bool {
+        self.noted.is_some_and(|record| record > durable)
     }
 
     /// The server ends the connection.
@@ -134,31 +190,56 @@ impl Wire {
         self.end.is_some()
     }
 
-    /// The connection's task takes all there is. Compares it with what there must be.
+    /// The connection's task takes all that may leave. Compares it with what must.
     pub fn take(&mut self, durable: RecordNo) -> Bytes {
+        let mut due = BytesMut::new();
+        let may_leave = |stretch: &mut Stretch| stretch.awaits.is_none() && stretch.after <= durable;
+        while let Some(stretch) = self.due.pop_front_if(may_leave) {
+            due.extend_from_slice(&stretch.bytes);
+        }
+        let ends_now = match self.end {
+            Some(End::Close(_)) => self.due.is_empty(),
+            end => end.is_some(),
+        };
         let was_told = self.was_told();
+        let is_needed = !due.is_empty() || (ends_now && self.is_fed);
         assert!(
-            was_told || !self.is_fed || self.is_busy,
+            was_told || self.is_busy || !is_needed,
             "{} is told that there is something for it",
             self.conn
         );
         (self.is_fed, self.is_busy) = (false, false);
         let mut taken = WriteBuf::default();
-        let end = self.outbox.take(durable, &mut taken).end;
+        let found = self.outbox.take(durable, &mut taken);
         let len = taken.remaining();
         let taken = taken.copy_to_bytes(len);
-        let due = self.due.split();
         let differs = taken.iter().zip(&due).take_while(|(taken, due)| taken == due).count();
         assert!(
             taken == due,
-            "{}: at byte {differs} the outbox held {} and must hold {}",
+            "{}: at byte {differs} what may leave was {} and must be {}",
             self.conn,
             shown(&taken[differs..]),
             shown(&due[differs..])
         );
         let kind = |end: Option<End>| end.map(|end| matches!(end, End::Cut(_)));
-        assert_eq!(kind(end), kind(self.end), "{} is ended as it must be", self.conn);
+        assert_eq!(
+            kind(found.end),
+            kind(self.end.filter(|_| ends_now)),
+            "{} is ended as it must be",
+            self.conn
+        );
+        let front = self.due.front().filter(|stretch| stretch.awaits.is_none()).map(|stretch| stretch.after);
+        assert_eq!(found.held, front, "{} is told what it waits for", self.conn);
+        self.held = front;
         taken
+    }
+
+    /// Whether the connection is to end now, all having left.
+    pub fn ends_now(&self) -> bool {
+        match self.end {
+            Some(End::Close(_)) => self.due.is_empty(),
+            end => end.is_some(),
+        }
     }
 
     /// Whether the connection's task would wake now; as it would, this forgets that it was told.

@@ -85,6 +85,7 @@ pub fn nonsense(scene: &mut Scene) -> Ask {
         3 => (b"\0RES", Kind::GrabJob, b"", "INVALID_MAGIC"),
         4 => (request, Kind::SubmitJob, b"no separator", "INVALID_PACKET"),
         5 => (request, Kind::SubmitJobEpoch, b"a\0u\0payload", "INVALID_PACKET"),
+        6 if scene.rng.bool() => return Ask::Admin(Admin::Ready),
         6 => return Ask::Admin(Admin::Unknown(Bytes::from_static(b"nothing"))),
         _ => return Ask::Admin(Admin::Version),
     };

@@ -11,11 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use gearhouse::broker::Broker;
-use gearhouse::engine::{Engine, PeerInfo, Seed};
-use gearhouse::types::{JobId, Timestamp};
+use gearhouse::engine::{Engine, PeerInfo};
+use gearhouse::types::Timestamp;
 
 use super::ask::Ask;
-use super::model::Model;
+use super::disk::Disk;
+use super::keeper::{Keeper, boot};
+use super::model::{Model, Safe};
 use super::peer::{Peer, Scene};
 use super::seen::Seen;
 use super::swarm::{Action, Swarm, choice};
@@ -30,7 +32,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct World<'a> {
     pub(super) scene: Scene,
     pub(super) trace: &'a mut Trace,
+    /// What the tables of the broker's engine are hashed with.
+    pub(super) hash: u64,
     pub(super) broker: Broker,
+    /// The store behind it, in some worlds.
+    pub(super) keeper: Option<Keeper>,
     pub(super) twin: Engine,
     pub(super) model: Model,
     pub(super) seen: Seen,
@@ -49,10 +55,14 @@ impl<'a> World<'a> {
         let mut rng = Rng::with_seed(seed);
         let swarm = Swarm::drawn(&mut rng);
         trace.line(|| format!("{:?}", swarm.settings));
-        let seed = |hash| Seed { first_job: JobId(swarm.first_number), hash };
+        trace.line(|| format!("{:?}", swarm.disk));
+        let disk = swarm.disk.map(|_| Disk::new(swarm.first_number));
+        let (broker, twin, seen, keeper) = boot(&swarm, BEGIN, hash, disk, Safe::default());
         Self {
-            broker: Broker::new(swarm.settings.clone(), seed(hash), swarm.max_outbox),
-            twin: Engine::new(swarm.settings.clone(), seed(!hash)),
+            hash,
+            broker,
+            keeper,
+            twin,
             model: Model::new(swarm.settings.clone(), swarm.first_number),
             scene: Scene {
                 rng,
@@ -63,7 +73,7 @@ impl<'a> World<'a> {
                 is_late: false,
             },
             trace,
-            seen: Seen::default(),
+            seen,
             seats: Vec::new(),
         }
     }
@@ -102,6 +112,7 @@ impl<'a> World<'a> {
             (Action::Leave, Some(seat)) => self.leave(seat),
             (Action::BreakOff, Some(seat)) => self.break_off(seat),
         }
+        self.disturb();
     }
 
     pub(super) fn connect(&mut self) {

@@ -48,6 +48,9 @@ impl Committer {
     }
 
     fn run(mut self) {
+        if !self.store.refill_reserve() {
+            self.log.note_full("there is no room on the disk: background jobs are refused until there is");
+        }
         loop {
             match self.step() {
                 Next::Now => {}

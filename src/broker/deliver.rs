@@ -62,8 +62,12 @@ impl Output for Delivery<'_> {
         storage.log.push(record)
     }
 
+    fn is_lost(&self, record: RecordNo) -> bool {
+        self.broker.storage.as_ref().is_some_and(|storage| storage.log.is_lost(record))
+    }
+
     fn readiness(&self) -> Result<(), Refusal> {
-        self.broker.storage.as_ref().map_or(Ok(()), |storage| storage.log.readiness())
+        self.broker.readiness()
     }
 
     fn send(&mut self, to: ConnId, after: RecordNo, response: Response<'_>) {

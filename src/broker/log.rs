@@ -4,6 +4,7 @@
 //! out all that has gathered, appends it, publishes how far the log is safe, and tells the connections whose answers
 //! waited for that.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -115,6 +116,11 @@ impl Log {
         RecordNo(self.durable.load(Ordering::Acquire))
     }
 
+    /// Whether the log will never be safe up to `record`.
+    pub fn is_lost(&self, record: RecordNo) -> bool {
+        self.fault() == Fault::Failed && record > self.durable()
+    }
+
     /// Has this outbox told when the log is safe up to `record`.
     pub fn wait_for(&self, record: RecordNo, outbox: &Arc<Outbox>) -> Wait {
         let mut pending = self.lock();
@@ -187,9 +193,9 @@ impl Log {
     }
 
     /// The disk is full: what was acknowledged can end, and nothing new is taken.
-    pub fn note_full(&self, error: &StoreError) {
+    pub fn note_full(&self, what: impl Display) {
         if self.fault.swap(Fault::Full as u8, Ordering::Relaxed) != Fault::Full as u8 {
-            tracing::error!("{error}");
+            tracing::error!("{what}");
         }
     }
 

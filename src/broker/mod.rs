@@ -28,7 +28,7 @@ use self::directory::Directory;
 use self::storage::Storage;
 use crate::engine::{Drain, Engine, Lister, PeerInfo, Seed, Settings};
 use crate::outbox::{End, Outbox};
-use crate::protocol::Request;
+use crate::protocol::{Refusal, Request};
 use crate::store::{Store, StoreError};
 use crate::types::{ConnId, JobId, RecordNo, Timestamp};
 
@@ -176,6 +176,14 @@ impl Broker {
         if let Some(storage) = &self.storage {
             storage.log.room().await;
         }
+    }
+
+    /// Whether background jobs are taken, and if not, what their clients are told.
+    ///
+    /// # Errors
+    /// What a new job would be refused with.
+    pub fn readiness(&self) -> Result<(), Refusal> {
+        self.storage.as_ref().map_or(Ok(()), |storage| storage.log.readiness())
     }
 
     /// Returns when all that was taken is safe. Nothing may be asked of the broker afterwards. Blocks.

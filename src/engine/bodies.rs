@@ -37,7 +37,9 @@ impl Engine {
         }
         if let Some(job) = self.jobs.get(id) {
             let handle = self.handle(id);
-            out.send(conn, job.record, Response::Assign { flavor, handle, spec: &job.spec });
+            // No one was told of a job whose record is lost: it may run, or it would cost every worker its connection.
+            let after = if out.is_lost(job.record) { RecordNo::NONE } else { job.record };
+            out.send(conn, after, Response::Assign { flavor, handle, spec: &job.spec });
         }
     }
 

@@ -216,7 +216,7 @@ impl Engine {
     /// Tells all who wait for a job that it failed.
     fn tell_failed(&self, id: JobId, job: &Job, out: &mut impl Output) {
         for conn in &job.waiting {
-            out.send(*conn, job.record, Response::WorkFail(self.handle(id)));
+            reply(out, *conn, Response::WorkFail(self.handle(id)));
         }
     }
 

@@ -15,6 +15,11 @@ pub trait Output {
     /// store works at all, also while it has no room for anything else.
     fn persist(&mut self, record: Record<'_>) -> Result<RecordNo, Refusal>;
 
+    /// Whether the log will never be safe up to `record`, because its store failed.
+    fn is_lost(&self, _record: RecordNo) -> bool {
+        false
+    }
+
     /// Whether the log takes new jobs, and if not, what their clients are told.
     ///
     /// # Errors

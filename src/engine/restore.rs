@@ -1,6 +1,7 @@
 //! The log is read back, before anyone connects.
 
 use super::job::{Job, State};
+use super::unique::Uniques;
 use super::{Engine, Record, Standing};
 use crate::protocol::{Refusal, Spec};
 use crate::types::{JobId, RecordNo, Timestamp};
@@ -33,6 +34,10 @@ impl Engine {
     fn restore_job(&mut self, id: JobId, standing: Standing, spec: Spec) {
         self.pass_number(id.0.max(standing.place));
         let function = self.functions.find_or_create(spec.function());
+        let unique_hash = self.uniques.hash(function, &spec);
+        // A job that was set aside, since its payload could not be read, comes back beside the one that was submitted in
+        // its stead: no one joins it any more.
+        let is_taken = self.uniques.find(&self.jobs, unique_hash, function, &spec).is_some();
         let due = standing.due.filter(|due| *due > self.now);
         let job = Job {
             function,
@@ -40,7 +45,7 @@ impl Engine {
             kept: true,
             losses: standing.losses,
             place: standing.place,
-            unique_hash: self.uniques.hash(function, &spec),
+            unique_hash: if is_taken { Uniques::NEVER_JOINED } else { unique_hash },
             record: RecordNo::NONE,
             state: due.map_or(State::Ready, |until| State::Delayed { until }),
             numbers: Default::default(),

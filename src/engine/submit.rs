@@ -40,7 +40,9 @@ impl Engine {
         let (name, unique) = (Printable(spec.function()), Printable(spec.unique()));
         let time = due.map_or(0, Timestamp::as_secs);
         tracing::trace!(target: "gearhouse::accepted", "accepted,{name},{unique},{time}");
-        let record = self.jobs.get(id).map_or(RecordNo::NONE, |job| job.record);
+        // In the foreground nothing is promised that a crash could break.
+        let kept = self.jobs.get(id).filter(|_| waiter.is_none());
+        let record = kept.map_or(RecordNo::NONE, |job| job.record);
         out.send(conn, record, Response::JobCreated(self.handle(id)));
         self.wake(function, out);
         Ok(())
@@ -160,6 +162,7 @@ impl Engine {
                 job.waiting.push(conn);
                 self.note_awaited(conn, id);
             }
+            None if job.kept && out.is_lost(job.record) => return Err(Refusal::STORE_FAILED),
             None if job.kept => {}
             None => {
                 job.keep(id, out)?;

@@ -65,9 +65,12 @@ impl Uniques {
         Self { hasher, shards: (0..SHARDS).map(|_| HashTable::new()).collect() }
     }
 
-    /// The hash to look up, insert and remove by; 0 for a submit that never joins.
+    /// The hash of a job that no submit joins.
+    pub const NEVER_JOINED: u64 = 0;
+
+    /// The hash to look up, insert and remove by.
     pub fn hash(&self, function: FunctionId, spec: &Spec) -> u64 {
-        Key::of(function, spec).map_or(0, |key| self.hash_key(key))
+        Key::of(function, spec).map_or(Self::NEVER_JOINED, |key| self.hash_key(key))
     }
 
     /// The live job that this submit joins.
@@ -102,6 +105,9 @@ impl Uniques {
         let Some(job) = jobs.get(id) else { return };
         let Some(key) = Key::of(job.function, &job.spec) else { return };
         let hash = job.unique_hash;
+        if hash == Self::NEVER_JOINED {
+            return;
+        }
         let shard = &mut self.shards[shard(hash)];
         match shard.find_mut(hash, |entry| entry.hash == hash && has_key(jobs, &entry.owners, key)) {
             Some(entry) => entry.owners.add(jobs, job.function, id),
@@ -116,6 +122,9 @@ impl Uniques {
         let Some(job) = jobs.get(id) else { return };
         let Some(key) = Key::of(job.function, &job.spec) else { return };
         let hash = job.unique_hash;
+        if hash == Self::NEVER_JOINED {
+            return;
+        }
         let found = self.shards[shard(hash)]
             .find_entry(hash, |entry| entry.hash == hash && has_key(jobs, &entry.owners, key));
         if let Ok(mut entry) = found

@@ -1,7 +1,7 @@
 //! WORK_*: what a worker says of a job it holds, passed on to those who wait (reference, sections 3.5 and 3.9).
 
 use super::job::{Job, State};
-use super::{Engine, Output, Record, refuse};
+use super::{Engine, Output, Record, refuse, reply};
 use crate::protocol::{Handle, Kind, Refusal, Response, Update, Work};
 use crate::types::{ConnId, JobId};
 
@@ -30,7 +30,8 @@ impl Engine {
         }
     }
 
-    /// One copy for each submit that waits. Who did not ask for exceptions is told of a failure instead.
+    /// One copy for each submit that waits. They wait in the foreground, so the disk is none of their business. Who did
+    /// not ask for exceptions is told of a failure instead.
     fn forward(&self, id: JobId, work: &Work, out: &mut impl Output) {
         let Some(job) = self.jobs.get(id) else { return };
         let kind = work.kind();
@@ -41,7 +42,7 @@ impl Engine {
             } else {
                 Response::Work { kind, body: &work.body }
             };
-            out.send(*conn, job.record, response);
+            reply(out, *conn, response);
         }
     }
 

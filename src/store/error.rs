@@ -79,6 +79,17 @@ pub enum StoreError {
         /// What and where.
         what: String,
     },
+    /// Something on the disk is not what was written, and it cannot be taken out.
+    #[error(
+        "{path} is damaged: {what}. Nothing was changed. Restore a backup; or take out what can be read by `gearhouse \
+         store export --salvage`, and import that into an empty directory"
+    )]
+    DamagedPages {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        what: String,
+    },
     /// The system refused; for a running server this is final.
     #[error("{path}: {what}. The store is closed: check the disk, then start the server again")]
     Failed {

@@ -6,13 +6,16 @@
 
 use super::driver::{Ending, Plan, drive};
 use super::page_cache::{AfterFailedSync, PageCache};
-use super::script::Model;
+use super::script::{LARGE, Model};
 use super::shim::{Bench, quick_place};
 use super::trace::{Event, count};
 use super::watch::{Watch, check};
 
 /// Calls of a run that fail in a plain test run, for each kind of fault; `GEARHOUSE_DISK_FAULTS=all` fails every one.
-const CALLS: usize = 16;
+const CALLS: usize = 10;
+
+/// Calls at the beginning of a run that fail in any case.
+const FIRST: usize = 12;
 
 /// Kinds of calls that may find no room.
 const GROWING: &str = "WTAC";
@@ -70,9 +73,9 @@ struct Outcome {
 
 /// Runs a driver, once for each call that fails, and another one behind it on a good disk.
 fn at_every_call(fault: Fault) -> Outcome {
+    let (seed, batches) = if fault.kinds == INDEX { (LARGE, 5) } else { (40, 50) };
     let plans = [Ending::Close, Ending::Kill, Ending::Close];
-    let plans: Vec<Plan> =
-        (40..).zip(plans).map(|(seed, ending)| Plan { seed, batches: 60, ending }).collect();
+    let plans: Vec<Plan> = (seed..).zip(plans).map(|(seed, ending)| Plan { seed, batches, ending }).collect();
     let bench = Bench::new();
     drive(&bench, plans[0]);
     let calls = count(&bench.trace(), fault.kinds);
@@ -81,8 +84,9 @@ fn at_every_call(fault: Fault) -> Outcome {
         _ => calls.div_ceil(CALLS),
     };
     let mut outcome = Outcome::default();
-    // An odd start, so that each kind of fault meets other calls.
-    for call in (1 + fault.kinds.len() % every..=calls).step_by(every) {
+    // All of the first, by which a store is made.
+    let chosen = (1..=calls).filter(|call| *call <= FIRST || call % every == fault.kinds.len() % every);
+    for call in chosen {
         let bench = Bench::new();
         let last = if fault.lasts { 999_999_999 } else { call };
         bench.fail(&format!("{} {} {call} {last}", fault.kinds, fault.action));
@@ -98,6 +102,10 @@ fn at_every_call(fault: Fault) -> Outcome {
         outcome.full += usize::from(marks("full"));
         outcome.failed += usize::from(marks("failed"));
         outcome.refused += usize::from(marks("refused"));
+        if let Some(kept) = std::env::var_os("GEARHOUSE_DISK_KEEP") {
+            // For whoever looks into what went wrong.
+            std::fs::copy(bench.path("trace"), kept).unwrap();
+        }
         let what = format!("{} {} at call {call}, lasting: {}", fault.kinds, fault.action, fault.lasts);
         for treatment in
             [AfterFailedSync::StillDirty, AfterFailedSync::Forgotten, AfterFailedSync::Mixed(call as u64)]

@@ -5,6 +5,8 @@ mod faults;
 mod page_cache;
 mod power_cuts;
 mod script;
+mod server;
+mod serving;
 mod shim;
 mod trace;
 mod watch;

@@ -1,8 +1,9 @@
 //! What may be on the disk after a power cut: all that was synced, and of the rest whatever the disk chose to write.
 //!
 //! For every sector that changed since its file's last sync, each content that it has had since then may be what is
-//! found, whatever became of the other sectors; the same for lengths and for names in the directory. That covers
-//! writes that are lost, torn, out of order, or on disk long before anyone asked for it.
+//! found, whatever became of the other sectors; the same for names in the directory. That covers writes that are lost,
+//! torn, out of order, or on disk long before anyone asked for it. Lengths change one after the other, as file systems
+//! with a journal do it: bytes that were cut off do not come back in what was written behind the cut, nor the other way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -49,8 +50,17 @@ struct File {
     durable: Vec<u8>,
     seen: Vec<u8>,
     /// Contents since the last sync, with the time of each.
-    sectors: BTreeMap<usize, Vec<(usize, Box<[u8; SECTOR]>)>>,
-    lengths: Vec<(usize, usize)>,
+    sectors: BTreeMap<usize, Vec<Content>>,
+    lengths: Vec<Length>,
+}
+
+type Content = (usize, Box<[u8; SECTOR]>);
+
+#[derive(Clone, Copy)]
+struct Length {
+    time: usize,
+    bytes: usize,
+    shrinks: bool,
 }
 
 /// How the disk treats what was not synced.
@@ -209,46 +219,54 @@ impl File {
     fn write(&mut self, now: usize, offset: usize, data: &[u8]) {
         let end = offset + data.len();
         if end > self.seen.len() {
-            self.seen.resize(end, 0);
-            self.lengths.push((now, end));
+            self.set_length(now, end);
         }
         self.seen[offset..end].copy_from_slice(data);
-        self.note(now, offset / SECTOR, end.div_ceil(SECTOR));
-    }
-
-    fn set_length(&mut self, now: usize, length: usize) {
-        let before = self.seen.len();
-        self.seen.resize(length, 0);
-        self.lengths.push((now, length));
-        if length < before {
-            // What is cut off reads as zeros when the file grows again.
-            self.note(now, length / SECTOR, before.div_ceil(SECTOR));
-        }
-    }
-
-    /// Notes how these sectors look now.
-    fn note(&mut self, now: usize, first: usize, end: usize) {
-        for sector in first..end {
+        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
             let mut content = Box::new([0; SECTOR]);
-            let seen = self.seen.get(sector * SECTOR..).unwrap_or_default();
+            let seen = &self.seen[sector * SECTOR..];
             let seen = &seen[..seen.len().min(SECTOR)];
             content[..seen.len()].copy_from_slice(seen);
             self.sectors.entry(sector).or_default().push((now, content));
         }
     }
 
+    fn set_length(&mut self, now: usize, length: usize) {
+        self.lengths.push(Length { time: now, bytes: length, shrinks: length < self.seen.len() });
+        self.seen.resize(length, 0);
+    }
+
     fn sync(&mut self, until: usize) {
-        let length = self.lengths.iter().rev().find(|(time, _)| *time <= until).map(|(_, length)| *length);
-        self.lengths.retain(|(time, _)| *time > until);
-        let length = length.unwrap_or(self.durable.len());
-        self.durable.resize(length, 0);
-        for (sector, contents) in &mut self.sectors {
-            if let Some((_, content)) = contents.iter().rev().find(|(time, _)| *time <= until) {
-                put(&mut self.durable, *sector, content);
-            }
+        self.durable = self.settled(until, |contents| contents.iter().rev().find(|(time, _)| *time <= until));
+        self.lengths.retain(|length| length.time > until);
+        for contents in self.sectors.values_mut() {
             contents.retain(|(time, _)| *time > until);
         }
         self.sectors.retain(|_, contents| !contents.is_empty());
+    }
+
+    /// The file with all changes of its length up to a moment, and for each sector what is chosen among its contents
+    /// that fit to those.
+    fn settled<'a>(
+        &'a self,
+        until: usize,
+        mut choose: impl FnMut(&'a [Content]) -> Option<&'a Content>,
+    ) -> Vec<u8> {
+        let mut content = self.durable.clone();
+        for length in self.lengths.iter().filter(|length| length.time <= until) {
+            content.resize(length.bytes, 0);
+        }
+        for (sector, contents) in &self.sectors {
+            let cuts = self.lengths.iter().filter(|length| length.shrinks && length.bytes <= sector * SECTOR);
+            let (done, undone): (Vec<usize>, Vec<usize>) =
+                cuts.map(|length| length.time).partition(|time| *time <= until);
+            let from = contents.partition_point(|(time, _)| done.last().is_some_and(|cut| time < cut));
+            let to = contents.partition_point(|(time, _)| undone.first().is_none_or(|cut| time < cut));
+            if let Some((_, bytes)) = choose(&contents[from..to.max(from)]) {
+                put(&mut content, *sector, bytes);
+            }
+        }
+        content
     }
 
     fn fail_sync(&mut self, until: usize, treatment: AfterFailedSync) {
@@ -266,30 +284,16 @@ impl File {
     }
 
     fn cut(&self, mood: Mood, random: &mut fastrand::Rng) -> Vec<u8> {
-        let mut content = self.durable.clone();
-        let last = self.lengths.last().map(|(_, length)| *length);
-        let length = match mood {
-            Mood::Nothing => None,
-            Mood::Everything | Mood::Holes(_) | Mood::Since(_) => last,
-            Mood::UpTo(moment) => {
-                let reached = self.lengths.iter().rev().find(|(time, _)| *time <= moment);
-                reached.map(|(_, length)| *length)
-            }
-            Mood::Coin if random.bool() => last,
-            Mood::Coin => None,
-            Mood::Any => random.choice(&self.lengths).map(|(_, length)| *length),
+        let until = match mood {
+            Mood::Nothing => 0,
+            Mood::Everything | Mood::Holes(_) | Mood::Since(_) => usize::MAX,
+            Mood::UpTo(moment) => moment,
+            Mood::Coin => [0, usize::MAX][random.usize(..2)],
+            Mood::Any => random.choice(&self.lengths).map_or(0, |length| length.time),
         };
-        // A file that has grown may show what was on the disk before, if it grew before it was written.
-        let is_dirty = random.u32(..4) == 0;
-        let length = length.unwrap_or(content.len());
-        let old = content.len();
-        content.resize(length, 0);
-        if is_dirty && length > old {
-            random.fill(&mut content[old..]);
-        }
-        for (sector, contents) in &self.sectors {
+        self.settled(until, |contents| {
             let newest = contents.last();
-            let chosen = match mood {
+            match mood {
                 Mood::Nothing => None,
                 Mood::Everything => newest,
                 Mood::UpTo(moment) => contents.iter().rev().find(|(time, _)| *time <= moment),
@@ -297,12 +301,8 @@ impl File {
                 Mood::Coin => newest.filter(|_| random.bool()),
                 Mood::Any => contents.get(random.usize(..=contents.len())),
                 Mood::Holes(one_in) => newest.filter(|_| random.u32(..one_in) > 0),
-            };
-            if let Some((_, bytes)) = chosen {
-                put(&mut content, *sector, bytes);
             }
-        }
-        content
+        })
     }
 }
 

@@ -77,8 +77,13 @@ impl Model {
     }
 }
 
+/// A seed whose third batch is so large that the index of the write-ahead log has to grow for it.
+pub const LARGE: u64 = 999;
+
 /// Batches from a seed.
 pub struct Script {
+    /// Batches until the large one.
+    until_large: Option<u32>,
     random: fastrand::Rng,
     alive: Model,
     next: u64,
@@ -86,7 +91,8 @@ pub struct Script {
 
 impl Script {
     pub fn new(seed: u64, alive: Model, first: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), alive, next: first }
+        let until_large = (seed == LARGE).then_some(2);
+        Self { until_large, random: fastrand::Rng::with_seed(seed), alive, next: first }
     }
 
     /// The largest number given out so far.
@@ -101,6 +107,14 @@ impl Script {
 
     pub fn batch(&mut self) -> Vec<Record<'static>> {
         let mut batch = Vec::new();
+        if self.until_large == Some(0) {
+            while batch.len() < 75 {
+                let record = self.queued(500_000);
+                self.alive.apply(&record);
+                batch.push(record);
+            }
+        }
+        self.until_large = self.until_large.and_then(|batches| batches.checked_sub(1));
         let (most, largest) = match self.random.u32(..20) {
             0 => (120, 8000),
             1..4 => (4, 30_000),

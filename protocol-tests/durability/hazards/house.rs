@@ -9,33 +9,39 @@ use crate::support::{Peer, Server, kind};
 /// A server and the data it keeps.
 pub struct House {
     data: tempfile::TempDir,
-    options: Vec<String>,
+    /// How it is started, unless it is the server under test with its own command line.
+    options: Option<Vec<String>>,
     server: Option<Server>,
 }
 
 impl House {
     /// The server under test.
     pub fn new() -> House {
-        House::with(&[])
+        let is_reference = std::env::var_os("GEARHOUSE_TEST_SERVER").is_some();
+        House::open(if is_reference { None } else { Some(Vec::new()) })
     }
 
-    /// `gearhouse serve` with further options; without any, the server under test.
-    pub fn with(options: &[&str]) -> House {
-        let data = tempfile::tempdir().unwrap();
-        let mut house = House { data, options: Vec::new(), server: None };
-        house.options = options.iter().map(|option| (*option).to_owned()).collect();
+    /// `gearhouse serve` with these options.
+    pub fn gearhouse(options: &[&str]) -> House {
+        House::open(Some(options.iter().map(|option| (*option).to_owned()).collect()))
+    }
+
+    fn open(options: Option<Vec<String>>) -> House {
+        let mut house = House { data: tempfile::tempdir().unwrap(), options, server: None };
         house.start();
         house
     }
 
     fn start(&mut self) {
         let path = self.data.path().to_str().unwrap();
-        let is_reference = std::env::var_os("GEARHOUSE_TEST_SERVER").is_some() && self.options.is_empty();
-        self.server = Some(if is_reference {
-            Server::with_flags(&["--queue-type=libsqlite3", &format!("--libsqlite3-db={path}/queue.db")])
-        } else {
-            let options = self.options.iter().map(String::as_str);
-            Server::serve(&["--data-dir", path].into_iter().chain(options).collect::<Vec<_>>())
+        self.server = Some(match &self.options {
+            Some(options) => {
+                let options = options.iter().map(String::as_str);
+                Server::serve(&["--data-dir", path].into_iter().chain(options).collect::<Vec<_>>())
+            }
+            None => {
+                Server::with_flags(&["--queue-type=libsqlite3", &format!("--libsqlite3-db={path}/queue.db")])
+            }
         });
     }
 

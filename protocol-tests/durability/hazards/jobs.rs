@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::house::House;
-use crate::support::peer::Status;
+use crate::support::peer::{Status, request};
 use crate::support::{eventually, kind};
 
 #[test]
@@ -17,6 +17,20 @@ fn an_acknowledged_job_is_there_with_all_that_it_was_given() {
     assert_eq!(job.handle, handle);
     assert_eq!((&job.function[..], &job.unique[..]), (&b"f"[..], &b"id"[..]));
     assert_eq!((&job.reducer[..], &job.data[..]), (&b"sum"[..], &b"pay\0load"[..]));
+}
+
+#[test]
+fn jobs_that_were_submitted_in_one_go_are_all_there() {
+    let mut house = House::new();
+    let mut client = house.connect();
+    let payloads: Vec<String> = (0..1000).map(|index| index.to_string()).collect();
+    let packets = payloads.iter().map(|payload| {
+        request(kind::SUBMIT_JOB_BG, &[&b"f"[..], payload.as_bytes(), payload.as_bytes()].join(&0))
+    });
+    client.send_raw(&packets.collect::<Vec<_>>().concat());
+    payloads.iter().for_each(|_| drop(client.created()));
+    house.kill();
+    assert_eq!(house.payloads(&["f"]), payloads);
 }
 
 #[test]
@@ -221,7 +235,7 @@ fn a_job_whose_time_passed_while_no_server_ran_is_handed_out_at_once() {
 
 #[test]
 fn a_recurring_job_keeps_handle_and_fields() {
-    let mut house = House::with(&["--job-attempts", "unlimited"]);
+    let mut house = House::gearhouse(&[]);
     let mut client = house.connect();
     let declare = |client: &mut crate::support::Peer, minute: &[u8]| {
         client.send(kind::SUBMIT_JOB_SCHED, &[b"f", b"id", minute, b"4", b"29", b"2", b"*", b"x"]);

@@ -40,7 +40,7 @@ fn a_cancelled_job_gives_its_unique_id_back_for_good() {
 
 #[test]
 fn a_limit_holds_after_a_restart_until_it_is_lifted() {
-    let mut house = House::with(&["--job-attempts", "unlimited"]);
+    let mut house = House::gearhouse(&[]);
     assert_eq!(house.admin("maxqueue f 3 2 1"), "OK\n");
     house.kill();
     let mut client = house.connect();
@@ -73,7 +73,7 @@ fn what_was_refused_is_not_there_after_a_restart() {
 
 #[test]
 fn a_function_that_was_made_is_there_until_it_is_dropped() {
-    let mut house = House::with(&["--job-attempts", "unlimited"]);
+    let mut house = House::gearhouse(&[]);
     assert_eq!(house.admin("create function made"), "OK\r\n");
     house.kill();
     assert_eq!(house.admin("status"), "made\t0\t0\t0\n.\n");
@@ -84,7 +84,7 @@ fn a_function_that_was_made_is_there_until_it_is_dropped() {
 
 #[test]
 fn the_jobs_of_a_dropped_function_do_not_return() {
-    let mut house = House::with(&["--job-attempts", "unlimited"]);
+    let mut house = House::gearhouse(&[]);
     let mut client = house.connect();
     let handle = client.submit_bg("f", "id", b"x");
     assert!(client.admin("drop function f").starts_with("ERR"), "it has a job");
@@ -97,7 +97,7 @@ fn the_jobs_of_a_dropped_function_do_not_return() {
 
 #[test]
 fn a_limit_and_a_made_function_do_not_undo_each_other() {
-    let mut house = House::with(&["--job-attempts", "unlimited"]);
+    let mut house = House::gearhouse(&[]);
     house.admin("create function f");
     house.admin("maxqueue f 1");
     house.admin("maxqueue g 1");

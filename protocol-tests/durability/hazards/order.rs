@@ -50,7 +50,7 @@ fn a_job_that_was_delayed_does_not_lose_its_place_to_a_kill() {
 
 #[test]
 fn a_job_that_went_to_the_end_of_the_line_stays_there() {
-    let mut house = House::with(&["--job-attempts", "unlimited"]);
+    let mut house = House::gearhouse(&[]);
     let mut client = house.connect();
     for payload in ["kills its workers", "second", "third"] {
         client.submit_bg("f", "", payload.as_bytes());
@@ -67,7 +67,7 @@ fn a_job_that_went_to_the_end_of_the_line_stays_there() {
 
 #[test]
 fn attempts_so_far_are_remembered() {
-    let mut house = House::with(&["--job-attempts", "3"]);
+    let mut house = House::gearhouse(&["--job-attempts", "3"]);
     let handle = house.connect().submit_bg("f", "", b"x");
     for losses in 1..3 {
         let mut worker = house.worker(&["f"]);
@@ -89,7 +89,7 @@ fn attempts_so_far_are_remembered() {
 
 #[test]
 fn an_attempt_that_ran_out_of_time_is_remembered() {
-    let mut house = House::with(&["--job-attempts", "2"]);
+    let mut house = House::gearhouse(&["--job-attempts", "2"]);
     house.connect().submit_bg("f", "", b"x");
     let mut worker = house.connect();
     worker.can_do_timeout("f", "1000");

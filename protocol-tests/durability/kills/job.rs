@@ -42,7 +42,7 @@ pub type Key = (String, String, Option<u8>);
 
 impl Submit {
     pub fn is_foreground(&self) -> bool {
-        matches!(self.kind, kind::SUBMIT_JOB | kind::SUBMIT_JOB_HIGH | kind::SUBMIT_JOB_LOW)
+        is_foreground(self.kind)
     }
 
     /// What it joins by, if it can join at all.
@@ -93,6 +93,11 @@ impl Submit {
             _ => false,
         }
     }
+}
+
+/// Whether submits of this type wait for the result.
+pub fn is_foreground(kind: u32) -> bool {
+    matches!(kind, kind::SUBMIT_JOB | kind::SUBMIT_JOB_HIGH | kind::SUBMIT_JOB_LOW)
 }
 
 /// High, normal or low, as 0, 1 and 2.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::job::{Key, Origin, Submit};
+use super::job::{Key, Origin, Submit, is_foreground};
 use super::load::{Answer, Event};
 
 #[derive(Default)]
@@ -133,9 +133,12 @@ impl Ledger {
                     self.counts.unanswered += 1;
                     self.unclear.insert(submit.token, (self.life, submit.clone()));
                 }
-                Event::Taken(number, _) => {
+                Event::Taken(number, origin) => {
                     self.top = self.top.max(*number);
-                    self.expected.entry(*number).or_default().taken += 1;
+                    let expected = self.expected.entry(*number).or_default();
+                    expected.taken += 1;
+                    // Nothing is handed out before it is safe, acknowledged or not.
+                    expected.must |= matches!(origin, Origin::Token { kind, .. } if !is_foreground(*kind));
                 }
                 Event::Abandoned => self.abandoned += 1,
                 Event::Ended { number, sealed } => {

@@ -1,13 +1,15 @@
 //! Lines of text and their answers; all numbers are counted anew each time.
 
 use bytes::Bytes;
-use gearhouse::engine::Drain;
-use gearhouse::protocol::Listing;
+use gearhouse::engine::{Drain, Output as _};
+use gearhouse::protocol::{Listing, Refusal};
 use gearhouse::types::{ConnId, Priority};
 
 use super::super::ask::Admin;
 use super::super::seen::Seen;
 use super::{Job, Model};
+
+const NOT_KEPT: &str = "ERR QUEUE_ERROR The+store+cannot+keep+this+now\r\n";
 
 const TOO_LARGE: &str =
     "ERR INVALID_ARGUMENTS The+function+name+is+too+long+or+there+are+too+many+functions\r\n";
@@ -15,18 +17,20 @@ const TOO_LARGE: &str =
 impl Model {
     pub(super) fn admin(&mut self, conn: ConnId, admin: &Admin, seen: &mut Seen) {
         let text = match admin {
-            Admin::List(listing) => return seen.text(conn, &self.list(*listing)),
+            Admin::List(listing) => return seen.text(conn, 0, &self.list(*listing)),
+            Admin::Ready => self.ready(seen),
             Admin::Version => format!("OK {}\n", self.settings.version),
             Admin::CreateFunction(name) => match self.find_or_create_function(name) {
+                Ok(_) if seen.keeps_nothing() => NOT_KEPT.into(),
                 Ok(function) => {
                     function.pinned = true;
                     "OK\r\n".into()
                 }
                 Err(_) => TOO_LARGE.into(),
             },
-            Admin::DropFunction(name) => self.drop_function(name),
+            Admin::DropFunction(name) => self.drop_function(name, seen),
             Admin::CancelJob(handle) => self.cancel(handle, seen),
-            Admin::MaxQueue(name, limits) => self.max_queue(name, limits),
+            Admin::MaxQueue(name, limits) => self.max_queue(name, limits, seen),
             Admin::ShowUnique(function, unique) => self.show_unique(function, unique),
             Admin::Shutdown { graceful } => self.shutdown(conn, *graceful, seen),
             Admin::Unknown(word) => {
@@ -34,15 +38,28 @@ impl Model {
                 format!("ERR UNKNOWN_COMMAND Unknown+server+command{word}\r\n")
             }
         };
-        seen.text(conn, text.as_bytes());
+        // What is changed for good is safe before that is told.
+        seen.text(conn, seen.new_record(), text.as_bytes());
     }
 
-    fn drop_function(&mut self, name: &Bytes) -> String {
+    fn ready(&self, seen: &Seen) -> String {
+        let refusal = if self.draining.is_some() { Err(Refusal::SHUTDOWN) } else { seen.readiness() };
+        refusal.map_or_else(
+            |refusal| format!("ERR {} {}\r\n", refusal.code, refusal.text.replace(' ', "+")),
+            |()| "OK\n".into(),
+        )
+    }
+
+    fn drop_function(&mut self, name: &Bytes, seen: &Seen) -> String {
         let Some(index) = self.functions.iter().position(|function| function.name == *name) else {
             return "ERR function not found\r\n".into();
         };
         if self.is_in_use(name) {
             return "ERR there are still connected workers or executing clients\r\n".into();
+        }
+        let function = &self.functions[index];
+        if seen.has_failed() && (function.pinned || function.limits != [None; 3]) {
+            return NOT_KEPT.into();
         }
         self.functions.remove(index);
         "OK\r\n".into()
@@ -50,17 +67,21 @@ impl Model {
 
     fn cancel(&mut self, handle: &Bytes, seen: &mut Seen) -> String {
         let Some(number) = self.number_of(handle) else { return "ERR UNKNOWN_JOB\r\n".into() };
-        match self.index_of(number) {
+        let index = self.index_of(number);
+        if seen.has_failed() && index.is_none_or(|index| self.jobs[index].kept) {
+            return NOT_KEPT.into();
+        }
+        match index {
             Some(index) => {
                 self.fail(index, seen);
-                self.remove(index);
+                self.remove(index, seen);
             }
             None => self.schedules.retain(|schedule| schedule.number != number),
         }
         "OK\r\n".into()
     }
 
-    fn max_queue(&mut self, name: &Bytes, limits: &[u32]) -> String {
+    fn max_queue(&mut self, name: &Bytes, limits: &[u32], seen: &Seen) -> String {
         let limit = |index: usize| limits.get(index).copied().filter(|limit| *limit > 0);
         let limits = if limits.len() == 1 { [limit(0); 3] } else { [limit(0), limit(1), limit(2)] };
         let is_known = self.functions.iter().any(|function| function.name == *name);
@@ -69,6 +90,11 @@ impl Model {
         }
         let now = self.now;
         match self.find_or_create_function(name) {
+            Ok(function)
+                if seen.has_failed() || seen.keeps_nothing() && (function.pinned || limits != [None; 3]) =>
+            {
+                NOT_KEPT.into()
+            }
             Ok(function) => {
                 function.limits = limits;
                 // Its time begins anew, if it is not in use.
@@ -80,7 +106,9 @@ impl Model {
     }
 
     fn show_unique(&self, function: &Bytes, unique: &Bytes) -> String {
-        let is_it = |job: &&Job| job.function == *function && job.unique == *unique && unique != "-";
+        let is_it = |job: &&Job| {
+            job.function == *function && job.unique == *unique && unique != "-" && !job.is_double
+        };
         let Some(job) = self.jobs.iter().find(is_it) else { return "ERR UNKNOWN_JOB\r\n".into() };
         let handle = self.handle(job.number.expect("it was named"));
         let state = if job.is_running() { "running" } else { "queued" };

@@ -19,8 +19,10 @@ impl Model {
 
     /// A running job of any function, else the newest; `-` and the empty unique id find none.
     pub(super) fn get_status_unique(&self, conn: ConnId, unique: &Bytes, seen: &mut Seen) {
-        let named =
-            self.jobs.iter().filter(|job| job.unique == *unique && !unique.is_empty() && unique != "-");
+        let named = self
+            .jobs
+            .iter()
+            .filter(|job| job.unique == *unique && !unique.is_empty() && unique != "-" && !job.is_double);
         let job = named.max_by_key(|job| (job.is_running(), job.number));
         let waiting = job.map_or(0, |job| job.waiting.len()).to_string();
         let progress = progress(job.is_some(), job);

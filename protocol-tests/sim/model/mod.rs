@@ -8,6 +8,7 @@
 mod abilities;
 mod admin;
 mod answers;
+mod keeping;
 mod state;
 mod submits;
 mod waking;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use gearhouse::engine::{Drain, Settings};
 use gearhouse::types::{ConnId, Timestamp};
 
+pub use self::keeping::Safe;
 use self::state::{Ability, Function, Job, Peer, Schedule, Sleep, State};
 use super::ask::Ask;
 use super::seen::Seen;
@@ -33,6 +35,8 @@ pub struct Model {
     /// In the order in which they were made, which is that of their numbers.
     pub jobs: Vec<Job>,
     pub schedules: Vec<Schedule>,
+    /// Jobs whose payloads could not be read: gone until the next start.
+    set_aside: Vec<Job>,
     pub functions: Vec<Function>,
     pub draining: Option<Drain>,
     last_number: u64,
@@ -52,6 +56,7 @@ impl Model {
             peers: Vec::new(),
             jobs: Vec::new(),
             schedules: Vec::new(),
+            set_aside: Vec::new(),
             functions: Vec::new(),
             draining: None,
             last_number: first_number - 1,
@@ -128,8 +133,8 @@ impl Model {
         for (_, number) in due {
             match self.jobs.iter().position(|job| job.number == Some(number)) {
                 Some(index) if self.jobs[index].is_running() => self.put_back(number, seen),
-                Some(index) => self.make_ready(index),
-                None => self.run_schedule(number),
+                Some(index) => self.make_ready(index, seen),
+                None => self.run_schedule(number, seen),
             }
         }
         self.give_up_calls();
@@ -179,7 +184,7 @@ impl Model {
     }
 
     /// Gives the jobs that schedules made the numbers that a listing shows for them.
-    pub fn name_scheduled(&mut self, listed: impl Iterator<Item = u64>) {
+    pub fn name_scheduled(&mut self, listed: impl Iterator<Item = u64>, seen: &Seen) {
         let mut new: Vec<u64> = listed.filter(|number| *number > self.last_number).collect();
         new.sort_unstable();
         let nameless: Vec<&mut Job> = self.jobs.iter_mut().filter(|job| job.number.is_none()).collect();
@@ -188,11 +193,13 @@ impl Model {
             job.number = Some(number);
             self.last_number = number;
         }
+        self.note_records(seen);
     }
 
     /// The numbers that the log must bring back.
     pub fn log(&self) -> BTreeSet<u64> {
-        let kept = self.jobs.iter().filter(|job| job.kept).filter_map(|job| job.number);
+        let jobs = self.jobs.iter().chain(&self.set_aside);
+        let kept = jobs.filter(|job| job.kept).filter_map(|job| job.number);
         kept.chain(self.schedules.iter().map(|schedule| schedule.number)).collect()
     }
 
@@ -237,10 +244,21 @@ impl Model {
         self.jobs.iter().filter(move |job| job.function == function)
     }
 
+    /// Bytes of memory that all takes, at the most. What is on the disk may be there without its payload: that is left
+    /// to the engine.
     fn memory(&self) -> u64 {
         let jobs = self.jobs.iter().map(|job| job.body_len);
         let schedules = self.schedules.iter().map(|schedule| schedule.submit.body().len());
         jobs.chain(schedules).map(memory_of).sum()
+    }
+
+    /// How much of that may be on the disk only.
+    fn memory_on_disk(&self, seen: &Seen) -> u64 {
+        let on_disk = self
+            .jobs
+            .iter()
+            .filter(|job| seen.has_store() && job.kept && job.record <= seen.durable && job.unique != "-");
+        on_disk.map(|job| job.payload.len() as u64).sum()
     }
 
     fn functions_memory(&self) -> u64 {
@@ -258,6 +276,16 @@ impl Model {
         self.check_waking();
         seen.nothing_else();
         self.note_unused();
+        self.note_records(seen);
+    }
+
+    /// What is kept was put into the log.
+    fn note_records(&mut self, seen: &Seen) {
+        for job in self.jobs.iter_mut().filter(|job| job.kept && job.record == 0) {
+            if let Some(number) = job.number {
+                job.record = seen.record_of(number);
+            }
+        }
     }
 
     fn note_unused(&mut self) {

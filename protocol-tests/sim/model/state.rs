@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use gearhouse::protocol::Flavor;
 use gearhouse::types::{ConnId, Priority, Timestamp};
 
 use super::super::ask::Submit;
@@ -37,6 +38,7 @@ pub enum Sleep {
     },
 }
 
+#[derive(Clone)]
 pub struct Job {
     /// Unknown for a moment if a schedule made it.
     pub number: Option<u64>,
@@ -47,6 +49,12 @@ pub struct Job {
     pub body_len: usize,
     pub priority: Priority,
     pub kept: bool,
+    /// Another job with its unique id came back with it: no one joins this one.
+    pub is_double: bool,
+    /// The record that made it kept; 0 if it is not, or an earlier process made it.
+    pub record: u64,
+    /// Its worker was assigned it and waits for the payload, in this shape of the answer.
+    pub owed: Option<Flavor>,
     pub losses: u32,
     pub place: u64,
     pub state: State,
@@ -61,6 +69,7 @@ pub enum State {
     Running { by: ConnId, deadline: Option<Timestamp> },
 }
 
+#[derive(Clone)]
 pub struct Schedule {
     pub number: u64,
     pub submit: Submit,
@@ -68,6 +77,7 @@ pub struct Schedule {
     pub next: Timestamp,
 }
 
+#[derive(Clone)]
 pub struct Function {
     pub name: Bytes,
     pub limits: [Option<u32>; 3],

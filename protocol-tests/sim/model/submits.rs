@@ -1,8 +1,9 @@
 //! Submits, and the jobs that schedules make.
 
 use bytes::Bytes;
+use gearhouse::engine::Output as _;
 use gearhouse::protocol::Kind;
-use gearhouse::types::{ConnId, Priority, Timestamp};
+use gearhouse::types::{ConnId, Priority, RecordNo, Timestamp};
 
 use super::super::ask::{Form, Submit};
 use super::super::cron;
@@ -33,9 +34,14 @@ impl Model {
             return self.submit_schedule(conn, submit, fields, seen);
         }
         self.find_or_create_function(&submit.function)?;
+        let is_kept = !submit.is_foreground();
         let index = match self.joined(submit) {
             Some(index) => {
-                seen.packet(conn, Kind::JobCreated, self.job_handle(index).as_bytes());
+                if is_kept {
+                    self.keep(index, seen)?;
+                }
+                let record = if is_kept { self.jobs[index].record } else { 0 };
+                seen.packet_after(conn, record, Kind::JobCreated, self.job_handle(index).as_bytes());
                 index
             }
             None => {
@@ -44,17 +50,31 @@ impl Model {
                     Form::Epoch { seconds } => (Priority::Normal, Some(Timestamp::from_secs(seconds))),
                     _ => (Priority::Normal, None),
                 };
-                let index = self.create(submit, reducer, priority, until)?;
-                self.jobs[index].number = Some(self.new_number(conn, seen));
+                let index = self.create(submit, reducer, priority, until, Some(conn), seen)?;
+                let number = self.new_number(conn, seen);
+                self.jobs[index].number = Some(number);
+                seen.depends_on(if is_kept { seen.record_of(number) } else { 0 });
+                self.jobs[index].kept = is_kept;
                 index
             }
         };
-        let job = &mut self.jobs[index];
-        if submit.is_foreground() {
-            job.waiting.push(conn);
-        } else {
-            job.kept = true;
+        if !is_kept {
+            self.jobs[index].waiting.push(conn);
         }
+        Ok(())
+    }
+
+    /// From now on the job stays until it ends.
+    fn keep(&mut self, index: usize, seen: &Seen) -> Result<(), &'static str> {
+        let job = &mut self.jobs[index];
+        if job.kept && !seen.is_lost(RecordNo(job.record)) {
+            return Ok(());
+        }
+        if seen.keeps_nothing() {
+            return Err("QUEUE_ERROR");
+        }
+        job.kept = true;
+        job.record = job.number.map_or(0, |number| seen.record_of(number));
         Ok(())
     }
 
@@ -79,19 +99,24 @@ impl Model {
         let released = replaced.map_or(0, |index| memory_of(self.schedules[index].submit.body().len()));
         let memory = self.memory() - released + memory_of(submit.body().len());
         let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
-        if is_full || memory > self.settings.max_memory {
+        if is_full || !self.has_room(memory, Some(conn), seen) {
             return Err("QUEUE_ERROR");
         }
         self.find_or_create_function(&submit.function)?;
+        if seen.keeps_nothing() {
+            return Err("QUEUE_ERROR");
+        }
         let next = cron::next_after(&fields, self.now);
         match replaced {
             Some(index) => {
                 let number = self.schedules[index].number;
-                seen.packet(conn, Kind::JobCreated, self.handle(number).as_bytes());
+                let record = seen.record_of(number);
+                seen.packet_after(conn, record, Kind::JobCreated, self.handle(number).as_bytes());
                 self.schedules[index] = Schedule { number, submit: submit.clone(), fields, next };
             }
             None => {
                 let number = self.new_number(conn, seen);
+                seen.depends_on(seen.record_of(number));
                 self.schedules.push(Schedule { number, submit: submit.clone(), fields, next });
             }
         }
@@ -99,7 +124,7 @@ impl Model {
     }
 
     /// A schedule's time has come. Its job has a number that no one is told.
-    pub(super) fn run_schedule(&mut self, number: u64) {
+    pub(super) fn run_schedule(&mut self, number: u64, seen: &mut Seen) {
         let (now, is_draining) = (self.now, self.draining.is_some());
         let found = self.schedules.iter_mut().find(|schedule| schedule.number == number);
         let schedule = found.expect("only a schedule is due without a job");
@@ -108,9 +133,10 @@ impl Model {
         if is_draining {
             return;
         }
+        // What cannot be kept is left out this time.
         if let Some(index) = self.joined(&submit) {
-            self.jobs[index].kept = true;
-        } else if let Ok(index) = self.create(&submit, Bytes::new(), Priority::Normal, None) {
+            let _ = self.keep(index, seen);
+        } else if let Ok(index) = self.create(&submit, Bytes::new(), Priority::Normal, None, None, seen) {
             self.jobs[index].kept = true;
         }
     }
@@ -122,7 +148,8 @@ impl Model {
             return None;
         }
         self.jobs.iter().position(|job| {
-            job.function == submit.function
+            !job.is_double
+                && job.function == submit.function
                 && job.unique == submit.unique
                 && (!is_by_payload || job.payload == submit.payload)
         })
@@ -134,13 +161,20 @@ impl Model {
         reducer: Bytes,
         priority: Priority,
         until: Option<Timestamp>,
+        client: Option<ConnId>,
+        seen: &mut Seen,
     ) -> Result<usize, &'static str> {
         let found = self.functions.iter().find(|function| function.name == submit.function);
         let limit = found.expect("it was found or made").limits[priority as usize];
         let body_len = submit.body().len();
-        if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize)
-            || self.memory() + memory_of(body_len) > self.settings.max_memory
-        {
+        if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize) {
+            return Err("QUEUE_ERROR");
+        }
+        let is_queued = client.is_none() && seen.take_queued(&submit.body());
+        let memory = self.memory() + memory_of(body_len);
+        let has_room = is_queued && memory - self.memory_on_disk(seen) <= self.settings.max_memory
+            || self.has_room(memory, client, seen);
+        if !has_room || (!submit.is_foreground() && seen.keeps_nothing()) {
             return Err("QUEUE_ERROR");
         }
         let state = until.filter(|until| *until > self.now).map_or(State::Ready, State::Delayed);
@@ -157,6 +191,9 @@ impl Model {
             body_len,
             priority,
             kept: false,
+            is_double: false,
+            record: 0,
+            owed: None,
             losses: 0,
             place: self.places,
             state,
@@ -164,6 +201,14 @@ impl Model {
             waiting: Vec::new(),
         });
         Ok(self.jobs.len() - 1)
+    }
+
+    /// Whether this fits into memory. If that depends on how much is on the disk only, what the client was told counts;
+    /// without a client there was no room.
+    fn has_room(&self, memory: u64, client: Option<ConnId>, seen: &Seen) -> bool {
+        let most = self.settings.max_memory;
+        memory <= most
+            || memory - self.memory_on_disk(seen) <= most && client.is_some_and(|conn| !seen.is_full(conn))
     }
 
     /// The number in the JOB_CREATED of something new: larger than all before.

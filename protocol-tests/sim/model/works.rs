@@ -1,8 +1,9 @@
 //! What becomes of a job: handed out, worked on, lost, ended.
 
 use bytes::Bytes;
+use gearhouse::engine::Output as _;
 use gearhouse::protocol::{Flavor, Kind};
-use gearhouse::types::ConnId;
+use gearhouse::types::{ConnId, RecordNo};
 
 use super::super::ask::Work;
 use super::super::item::first_argument;
@@ -23,7 +24,11 @@ impl Model {
         if candidates.is_empty() {
             return seen.packet(conn, Kind::NoJob, b"");
         }
-        let (kind, body) = seen.next(conn);
+        let held = seen.held(conn);
+        let (kind, body) = match held {
+            Some(number) => (Kind::JobAssign, Bytes::from(self.handle(number))),
+            None => seen.next(conn),
+        };
         let handle = first_argument(&body).0;
         let index = candidates.iter().copied().find(|index| self.job_handle(*index) == handle);
         let index = index.unwrap_or_else(|| {
@@ -34,7 +39,16 @@ impl Model {
                 handle.escape_ascii()
             )
         });
-        assert_eq!((kind, body), self.assignment(index, flavor), "the job arrives as it was submitted");
+        // A job that will never be safe was told to no one, and runs all the same.
+        let record = self.jobs[index].record;
+        seen.depends_on(if seen.is_lost(RecordNo(record)) { 0 } else { record });
+        if held.is_some() {
+            let job = &mut self.jobs[index];
+            assert!(job.kept && job.record <= seen.durable, "only what is safe leaves memory");
+            job.owed = Some(flavor);
+        } else {
+            assert_eq!((kind, body), self.assignment(index, flavor), "the job arrives as it was submitted");
+        }
 
         let (now, job) = (self.now, &self.jobs[index]);
         let (function, number) = (job.function.clone(), job.number.expect("it was named"));
@@ -49,7 +63,7 @@ impl Model {
         served.expect("functions with jobs exist").turn = turn;
     }
 
-    fn assignment(&self, index: usize, flavor: Flavor) -> (Kind, Bytes) {
+    pub(super) fn assignment(&self, index: usize, flavor: Flavor) -> (Kind, Bytes) {
         let job = &self.jobs[index];
         let handle = self.job_handle(index);
         let (kind, fields): (Kind, Vec<&[u8]>) = match flavor {
@@ -131,7 +145,7 @@ impl Model {
             }
         }
         if matches!(work.kind, Kind::WorkComplete | Kind::WorkFail | Kind::WorkException) {
-            self.remove(index);
+            self.remove(index, seen);
         }
     }
 
@@ -139,25 +153,25 @@ impl Model {
     pub(super) fn put_back(&mut self, number: u64, seen: &mut Seen) {
         let index = self.index_of(number).expect("a lost job is there");
         if self.jobs[index].kept && !self.hands_out() {
-            return self.make_ready(index);
+            return self.make_ready(index, seen);
         }
         self.jobs[index].losses += 1;
         let job = &self.jobs[index];
         let is_used_up = self.settings.attempts.is_some_and(|attempts| job.losses >= attempts);
         if is_used_up || !job.is_wanted() {
             self.fail(index, seen);
-            return self.remove(index);
+            return self.remove(index, seen);
         }
         if job.losses > KEEPS_PLACE {
             self.places += 1;
             self.jobs[index].place = self.places;
         }
-        self.make_ready(index);
+        self.make_ready(index, seen);
     }
 
     /// A delayed job is due, or a running one is put back.
-    pub(super) fn make_ready(&mut self, index: usize) {
-        self.leave_worker(index);
+    pub(super) fn make_ready(&mut self, index: usize, seen: &mut Seen) {
+        self.leave_worker(index, seen);
         let job = &mut self.jobs[index];
         job.state = State::Ready;
         job.numbers = (0, 0);
@@ -165,12 +179,13 @@ impl Model {
     }
 
     /// Takes a job out of the world.
-    pub(super) fn remove(&mut self, index: usize) {
-        self.leave_worker(index);
+    pub(super) fn remove(&mut self, index: usize, seen: &mut Seen) {
+        self.leave_worker(index, seen);
         self.jobs.remove(index);
     }
 
-    fn leave_worker(&mut self, index: usize) {
+    fn leave_worker(&mut self, index: usize, seen: &mut Seen) {
+        self.answer_in_vain(index, seen);
         let State::Running { by, .. } = self.jobs[index].state else { return };
         let number = self.jobs[index].number.expect("it was named");
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.conn == by) {
@@ -195,7 +210,7 @@ impl Model {
             self.fail(index, seen);
             self.jobs[index].waiting.clear();
             if !self.jobs[index].kept {
-                self.remove(index);
+                self.remove(index, seen);
             }
         }
     }

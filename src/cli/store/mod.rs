@@ -70,7 +70,9 @@ impl Store {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Damaged { .. } | StoreError::NotEmpty { .. } => Failure::refused(error),
+            StoreError::Damaged { .. } | StoreError::DamagedPages { .. } | StoreError::NotEmpty { .. } => {
+                Failure::refused(error)
+            }
             other => Failure::usage(other),
         }
     }

@@ -32,11 +32,13 @@ impl Checkpoints {
         Ok(Self { pages })
     }
 
-    /// To be called after a commit.
+    /// To be called between commits.
     pub fn run_if_due(&self, connection: &Connection) -> rusqlite::Result<()> {
         if self.pages.load(Ordering::Relaxed) < PAGES {
             return Ok(());
         }
+        // The next commit tells anew, also of what could not be moved because of a reader.
+        self.pages.store(0, Ordering::Relaxed);
         run(connection, CheckpointMode::PASSIVE)
     }
 }

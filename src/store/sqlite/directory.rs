@@ -36,7 +36,7 @@ impl Directory {
     /// Takes the directory, made if there is none: readable by its owner only, since payloads may be private.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
         let fault = |source| StoreError::Io { path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fault)?;
+        make_directory(path).map_err(fault)?;
         Self::lock_made(path)
     }
 
@@ -81,6 +81,12 @@ impl Directory {
         fs::remove_file(self.path.join("reserve")).is_ok()
     }
 
+    /// Makes safe which files there are. SQLite does so when it makes its write-ahead log, but does not say if it fails.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
+        synced.map_err(|source| StoreError::Io { path: self.path.clone(), source })
+    }
+
     /// Makes the file that holds the jobs, empty, if there is none.
     pub fn make_jobs(&self) -> Result<(), StoreError> {
         let path = self.jobs();
@@ -110,6 +116,21 @@ fn make(path: &Path) -> io::Result<File> {
         fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
     }
     Ok(file)
+}
+
+/// Makes a directory and those above it that are missing. A crash must not lose them: that would be to lose what is in
+/// them.
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_directory(above)?;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
+        _ => {}
+    }
+    File::open(above)?.sync_all()
 }
 
 /// What a server elsewhere calls written need not be on its disk, and two machines may not see each other's locks.

@@ -93,7 +93,7 @@ impl Import {
         schema::write_next(&self.connection, JobId(self.next))?;
         self.connection.execute_batch("COMMIT")?;
         // As a server leaves it.
-        self.connection.pragma_update(None, "journal_mode", "WAL")
+        schema::set_journal_mode(&self.connection, "WAL").map(drop)
     }
 
     fn error(&self, error: &rusqlite::Error) -> StoreError {
@@ -102,7 +102,7 @@ impl Import {
 }
 
 fn begin(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "DELETE")?;
+    schema::set_journal_mode(connection, "DELETE")?;
     // As FULL, and the directory is synced too when the journal is gone: only then is it kept.
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;

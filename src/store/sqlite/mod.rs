@@ -14,11 +14,13 @@ mod inspect;
 mod read;
 mod replay;
 mod row;
+mod salvage;
 mod schema;
 mod verify;
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Connection, ErrorCode};
 
 pub use self::import::Import;
@@ -29,6 +31,7 @@ pub use self::verify::{Counts, Fault};
 use self::checkpoint::Checkpoints;
 use self::directory::Directory;
 use self::fold::Fold;
+use self::salvage::Salvaged;
 use super::{Reader, Store, StoreError};
 use crate::engine::Record;
 use crate::types::JobId;
@@ -40,7 +43,7 @@ pub struct SqliteStore {
     checkpoints: Checkpoints,
     fold: Fold,
     salvage: bool,
-    damage: Vec<Damage>,
+    damage: Vec<Fault>,
     // Dropped last: closing the connection still writes.
     directory: Directory,
 }
@@ -48,27 +51,51 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store in this directory, made if there is none.
     ///
-    /// With `salvage`, what is damaged is left out rather than refused; [`SqliteStore::damage`] says what that was.
+    /// With `salvage`, what is damaged is taken out by [`Store::replay`] rather than refused; [`SqliteStore::damage`]
+    /// says what that was.
     ///
     /// # Errors
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
     pub fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let directory = Directory::lock(path)?;
-        let (connection, checkpoints) = schema::open(&directory.jobs())?;
+        let opened = schema::open(&directory.jobs());
+        let (connection, checkpoints) = match opened {
+            // Set aside for a full disk, also at start.
+            Err(StoreError::Full { .. }) if directory.release_reserve() => schema::open(&directory.jobs())?,
+            opened => opened?,
+        };
         if !directory.set_reserve_aside() {
             tracing::warn!("{}: no room to set aside for a full disk", path.display());
         }
         Ok(Self { directory, connection, checkpoints, fold: Fold::default(), salvage, damage: Vec::new() })
     }
 
-    /// What was found damaged and left out, after [`Store::replay`].
-    pub fn damage(&self) -> &[Damage] {
+    /// What was found damaged and taken out by [`Store::replay`].
+    pub fn damage(&self) -> &[Fault] {
         &self.damage
     }
 
     /// The file that holds the jobs.
     pub fn file(&self) -> PathBuf {
         self.directory.jobs()
+    }
+
+    /// Takes out what is damaged, and tells it.
+    fn salvage(&mut self) -> Result<(), StoreError> {
+        let path = self.directory.jobs();
+        // Before anything is written behind what an earlier process left.
+        self.judge(checkpoint::run_all(&self.connection))?;
+        let salvaged = salvage::take_out(&mut self.connection);
+        match self.judge(salvaged)? {
+            Salvaged::Pages(fault) => Err(StoreError::DamagedPages { path, what: fault.to_string() }),
+            Salvaged::Rows(faults) => {
+                for fault in &faults {
+                    tracing::warn!("{}: taken out: {fault}", path.display());
+                }
+                self.damage = faults;
+                Ok(())
+            }
+        }
     }
 
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
@@ -88,23 +115,29 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn replay(&mut self, each: &mut dyn FnMut(Record<'static>)) -> Result<JobId, StoreError> {
-        let replayed = replay::replay(&self.connection, &self.directory.jobs(), self.salvage, each)?;
-        self.fold = replayed.fold;
-        for damage in &replayed.damage {
-            tracing::warn!("{}: left out: {damage}", self.directory.jobs().display());
+        if self.salvage {
+            self.salvage()?;
         }
-        self.damage = replayed.damage;
+        let replayed = replay::replay(&self.connection, &self.directory.jobs(), false, each)?;
+        self.fold = replayed.fold;
         self.judge(checkpoint::run_all(&self.connection))?;
         let first = JobId(replayed.next_number);
-        self.judge(schema::reserve_numbers(&self.connection, first))?;
+        match self.judge(schema::reserve_numbers(&self.connection, first)) {
+            Err(StoreError::Full { .. }) if self.use_reserve() => {
+                self.judge(schema::reserve_numbers(&self.connection, first))?;
+            }
+            reserved => reserved?,
+        }
+        self.directory.sync()?;
         self.judge(checkpoint::allow_at_close(&self.connection, true))?;
         Ok(first)
     }
 
     fn append(&mut self, batch: &[Record<'static>]) -> Result<(), StoreError> {
+        // Before and not after: who waits for this batch need not wait for what the last one made due.
+        self.judge(self.checkpoints.run_if_due(&self.connection))?;
         let appended = append::append(&mut self.connection, &mut self.fold, batch);
-        self.judge(appended)?;
-        self.judge(self.checkpoints.run_if_due(&self.connection))
+        self.judge(appended)
     }
 
     fn use_reserve(&mut self) -> bool {
@@ -127,10 +160,19 @@ impl Store for SqliteStore {
     }
 }
 
+/// Whether SQLite met bytes that it cannot have written.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+}
+
 /// SQLite's errors in our words.
 fn from_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     let what = error.to_string();
+    // The index in shared memory is a file, too; SQLite does not say what kept it from growing, and nothing of it lasts.
+    if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE) {
+        return StoreError::Full { path };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path },
         Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what },

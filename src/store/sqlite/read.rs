@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
 use super::append::key;
-use super::{from_sqlite, row};
+use super::{from_sqlite, is_damage, row};
 use crate::store::{Reader, StoreError};
 use crate::types::JobId;
 
@@ -38,9 +38,13 @@ impl SqliteReader {
         let mut select = transaction.prepare_cached("SELECT body FROM body WHERE id = ?1")?;
         for id in jobs {
             let mut rows = select.query([key(*id)])?;
-            let found = rows.next()?;
-            let row = found.map(|found| found.get_ref(0)).transpose()?.and_then(|value| value.as_blob().ok());
-            let body = row.and_then(|row| row::read_body(*id, row).ok()).map(Bytes::copy_from_slice);
+            let found = match rows.next() {
+                // On this job's page, and perhaps on no other's.
+                Err(error) if is_damage(&error) => None,
+                other => other?,
+            };
+            let body = found.and_then(|found| row::read_body(*id, row::bytes(found, 0)).ok());
+            let body = body.map(Bytes::copy_from_slice);
             if body.is_none() {
                 let (path, id) = (self.path.display(), id.0);
                 tracing::error!(

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::fold::Fold;
-use super::{from_sqlite, row, schema};
+use super::{from_sqlite, is_damage, row, salvage, schema};
 use crate::engine::Record;
 use crate::protocol::Spec;
 use crate::store::StoreError;
@@ -21,13 +21,24 @@ const PROGRESS: u64 = 1_000_000;
 pub struct Damage {
     /// The table.
     pub table: &'static str,
-    /// The row's id.
-    pub id: i64,
+    /// The row's id; `None` if the fault is no single row's.
+    pub id: Option<i64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl Damage {
+    fn row(table: &'static str, id: i64) -> Self {
+        Damage { table, id: Some(id), what: "its checksum is wrong".to_owned() }
+    }
 }
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "row {} of table {}: its checksum is wrong", self.id, self.table)
+        if let Some(id) = self.id {
+            write!(f, "row {id} of ")?;
+        }
+        write!(f, "table {}: {}", self.table, self.what)
     }
 }
 
@@ -44,7 +55,7 @@ pub(super) fn replay(
     salvage: bool,
     each: &mut dyn FnMut(Record<'static>),
 ) -> Result<Replayed, StoreError> {
-    let mut replay = Replay { connection, damage: Vec::new(), next_number: 1, each };
+    let mut replay = Replay { connection, salvage, damage: Vec::new(), next_number: 1, each };
     let fold = replay.run().map_err(|error| from_sqlite(path, &error))?;
     let Replay { damage, next_number, .. } = replay;
     match damage.first() {
@@ -61,6 +72,7 @@ pub(super) fn replay(
 
 struct Replay<'a> {
     connection: &'a Connection,
+    salvage: bool,
     damage: Vec<Damage>,
     next_number: u64,
     each: &'a mut dyn FnMut(Record<'static>),
@@ -68,26 +80,41 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     fn run(&mut self) -> rusqlite::Result<Fold> {
-        let fold = self.changes()?;
-        self.functions()?;
+        let mut fold = Fold::default();
+        let walked = self.changes(&mut fold);
+        self.unreadable("ops", walked)?;
+        let walked = self.functions();
+        self.unreadable("function", walked)?;
         self.jobs(&fold)?;
-        self.schedules()?;
+        let walked = self.schedules();
+        self.unreadable("schedule", walked)?;
         self.numbers()?;
         Ok(fold)
     }
 
-    fn changes(&mut self) -> rusqlite::Result<Fold> {
-        let mut fold = Fold::default();
+    /// A damaged page ends a walk; what else there is may be whole.
+    fn unreadable(&mut self, table: &'static str, walked: rusqlite::Result<()>) -> rusqlite::Result<()> {
+        match walked {
+            Err(error) if is_damage(&error) => {
+                let what = format!("rows after the last good one cannot be read ({error})");
+                self.damage.push(Damage { table, id: None, what });
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn changes(&mut self, fold: &mut Fold) -> rusqlite::Result<()> {
         let mut select = self.connection.prepare("SELECT seq, changes FROM ops ORDER BY seq")?;
         let mut rows = select.query([])?;
         while let Some(found) = rows.next()? {
             let seq: i64 = found.get(0)?;
             match row::read_changes(seq, row::bytes(found, 1)) {
                 Ok(changes) => fold.note(seq, &changes),
-                Err(row::BadRow) => self.damage.push(Damage { table: "ops", id: seq }),
+                Err(row::BadRow) => self.damage.push(Damage::row("ops", seq)),
             }
         }
-        Ok(fold)
+        Ok(())
     }
 
     fn functions(&mut self) -> rusqlite::Result<()> {
@@ -99,35 +126,61 @@ impl Replay<'_> {
                 Ok((limits, pinned)) => {
                     (self.each)(Record::Function { name: Cow::Owned(name.to_vec()), limits, pinned });
                 }
-                Err(row::BadRow) => self.damage.push(Damage { table: "function", id: found.get(0)? }),
+                Err(row::BadRow) => self.damage.push(Damage::row("function", found.get(0)?)),
             }
         }
         Ok(())
     }
 
     fn jobs(&mut self, fold: &Fold) -> rusqlite::Result<()> {
+        let mut last = 0;
+        let error = match self.jobs_in_order(fold, &mut last) {
+            Err(error) if is_damage(&error) => error,
+            other => return other,
+        };
+        let beyond = if self.salvage { salvage::jobs_beyond(self.connection, last)? } else { Vec::new() };
+        let until = beyond.first().map_or_else(|| "the end".to_owned(), i64::to_string);
+        let what = format!("rows from {} to before {until} cannot be read ({error})", last + 1);
+        self.damage.push(Damage { table: "job", id: None, what });
+        for key in beyond {
+            let meta = self
+                .connection
+                .prepare_cached("SELECT meta FROM job WHERE id = ?1")?
+                .query_row([key], |found| Ok(row::bytes(found, 0).to_vec()))?;
+            self.job(fold, key, &meta)?;
+        }
+        Ok(())
+    }
+
+    fn jobs_in_order(&mut self, fold: &Fold, last: &mut i64) -> rusqlite::Result<()> {
         let mut select = self.connection.prepare("SELECT id, meta FROM job ORDER BY id")?;
         let mut rows = select.query([])?;
         let mut count = 0_u64;
         while let Some(found) = rows.next()? {
-            let key: i64 = found.get(0)?;
-            let id = JobId(key.unsigned_abs());
-            self.next_number = self.next_number.max(id.0.saturating_add(1));
-            // What a row of a job that is over holds is of no matter.
-            if fold.is_over(id) {
-                continue;
-            }
-            let Ok((written, spec)) = row::read_meta(id, row::bytes(found, 1)) else {
-                self.damage.push(Damage { table: "job", id: key });
-                continue;
-            };
-            let standing = fold.standing(id, written);
-            let Some(spec) = self.with_body_if_needed(id, spec)? else { continue };
-            (self.each)(Record::Queued { id, standing, spec: Cow::Owned(spec) });
+            *last = found.get(0)?;
+            self.job(fold, *last, row::bytes(found, 1))?;
             count += 1;
             if count.is_multiple_of(PROGRESS) {
                 tracing::info!("{count} jobs read so far");
             }
+        }
+        Ok(())
+    }
+
+    fn job(&mut self, fold: &Fold, key: i64, meta: &[u8]) -> rusqlite::Result<()> {
+        let id = JobId(key.unsigned_abs());
+        self.next_number = self.next_number.max(id.0.saturating_add(1));
+        // What a row of a job that is over holds is of no matter.
+        if fold.is_over(id) {
+            return Ok(());
+        }
+        let Ok((written, spec)) = row::read_meta(id, meta) else {
+            self.damage.push(Damage::row("job", key));
+            return Ok(());
+        };
+        let standing = fold.standing(id, written);
+        if let Some(spec) = self.with_body_if_needed(id, spec)? {
+            (self.each)(Record::Queued { id, standing, spec: Cow::Owned(spec) });
         }
         Ok(())
     }
@@ -139,15 +192,17 @@ impl Replay<'_> {
         }
         let mut select = self.connection.prepare_cached("SELECT body FROM body WHERE id = ?1")?;
         let mut rows = select.query([super::append::key(id)])?;
-        let whole = match rows.next()? {
-            Some(found) => {
+        let whole = match rows.next() {
+            Ok(Some(found)) => {
                 let body = row::read_body(id, row::bytes(found, 0)).ok();
                 body.and_then(|body| spec.with_body(Bytes::copy_from_slice(body)))
             }
-            None => None,
+            Ok(None) => None,
+            Err(error) if is_damage(&error) => None,
+            Err(error) => return Err(error),
         };
         if whole.is_none() {
-            self.damage.push(Damage { table: "body", id: super::append::key(id) });
+            self.damage.push(Damage::row("body", super::append::key(id)));
         }
         Ok(whole)
     }
@@ -169,7 +224,7 @@ impl Replay<'_> {
                     let fields = Cow::Owned(fields.to_owned());
                     (self.each)(Record::Scheduled { id, fields, spec: Cow::Owned(spec) });
                 }
-                None => self.damage.push(Damage { table: "schedule", id: key }),
+                None => self.damage.push(Damage::row("schedule", key)),
             }
         }
         Ok(())
@@ -179,11 +234,15 @@ impl Replay<'_> {
     fn numbers(&mut self) -> rusqlite::Result<()> {
         let mut select = self.connection.prepare("SELECT next FROM numbers WHERE one = 1")?;
         let mut rows = select.query([])?;
-        let written = rows.next()?.and_then(|found| row::read_number(row::bytes(found, 0)).ok());
+        let written = match rows.next() {
+            Ok(found) => found.and_then(|found| row::read_number(row::bytes(found, 0)).ok()),
+            Err(error) if is_damage(&error) => None,
+            Err(error) => return Err(error),
+        };
         let next = written.map_or_else(|| schema::beyond(self.next_number), |next| next.0);
         self.next_number = self.next_number.max(next);
         if written.is_none() {
-            self.damage.push(Damage { table: "numbers", id: 1 });
+            self.damage.push(Damage::row("numbers", 1));
         }
         Ok(())
     }

@@ -98,13 +98,30 @@ fn set_up(connection: &Connection, path: &Path) -> rusqlite::Result<Option<Store
     if let Some(refusal) = prepare(connection, path)? {
         return Ok(Some(refusal));
     }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let mode = set_journal_mode(connection, "WAL")?;
+    if mode != "wal" {
+        let what = format!("the write-ahead log cannot be begun: the mode stays {mode}");
+        return Ok(Some(StoreError::Failed { path: path.to_owned(), what }));
+    }
     // Each commit reaches the disk before it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(None)
+}
+
+/// Changes how SQLite keeps its journal; returns the mode as it is then.
+///
+/// It tells the mode first and writes it down after that: only who reads on is told that it could not.
+pub(super) fn set_journal_mode(connection: &Connection, mode: &str) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
+    let mut rows = statement.query([])?;
+    let mut told = String::new();
+    while let Some(row) = rows.next()? {
+        told = row.get(0)?;
+    }
+    Ok(told)
 }
 
 fn create(connection: &Connection) -> rusqlite::Result<()> {

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, Row};
+use rusqlite::{Connection, Row};
 
 use super::fold::Fold;
-use super::row;
+use super::{is_damage, row};
 use crate::types::JobId;
 
 /// Something in the store that is not as it was written.
@@ -118,7 +118,7 @@ impl Verify<'_> {
         walked: rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         match walked {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            Err(error) if is_damage(&error) => {
                 let what = format!("rows from here on cannot be read: {error}");
                 self.fault(Fault { table, id: None, what, cost: NO_PAGES });
                 Ok(())

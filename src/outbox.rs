@@ -221,6 +221,7 @@ impl Outbox {
             let mut bytes = std::mem::take(&mut line.ready);
             drop(line);
             let written = sink.write(&mut bytes);
+            bytes.release();
             line = self.lock();
             if let Err(error) = written {
                 if error.kind() == io::ErrorKind::WouldBlock {

@@ -4,6 +4,7 @@
 //! answers, and what others sent meanwhile, leave in one vectored write. While a write is stuck nothing is read: a
 //! peer that does not listen is not listened to.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,11 @@ const ROWS: usize = 1000;
 
 /// What a begun packet may take beyond [`Limits::frame_timeout`]: a second for so many bytes received.
 const BYTES_A_SECOND: u64 = 64 * 1024;
+
+thread_local! {
+    /// Requests of a batch live for a moment only: one list does for all connections of a thread.
+    static SPARE: Cell<Vec<Request>> = const { Cell::new(Vec::new()) };
+}
 
 /// What all connections share.
 #[derive(Clone, Debug)]
@@ -91,9 +97,13 @@ struct Writer(OwnedWriteHalf);
 impl Sink for Writer {
     fn write(&self, bytes: &mut WriteBuf) -> io::Result<()> {
         while bytes.has_remaining() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = bytes.chunks_vectored(&mut slices);
-            let written = self.0.try_write_vectored(&slices[..count])?;
+            let written = if bytes.chunk().len() == bytes.len() {
+                self.0.try_write(bytes.chunk())?
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = bytes.chunks_vectored(&mut slices);
+                self.0.try_write_vectored(&slices[..count])?
+            };
             bytes.advance(written);
         }
         Ok(())
@@ -161,17 +171,24 @@ impl Connection {
 
     /// Decodes and applies all whole requests that were read.
     async fn carry_out(&mut self) -> io::Result<()> {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = SPARE.take();
+        let carried_out = self.carry_out_with(&mut batch).await;
+        batch.clear();
+        SPARE.set(batch);
+        carried_out
+    }
+
+    async fn carry_out_with(&mut self, batch: &mut Vec<Request>) -> io::Result<()> {
         loop {
             match self.codec.decode(&mut self.input) {
                 Ok(Some(Request::Admin(Admin::List(listing)))) => {
-                    self.session.apply(&mut batch);
+                    self.session.apply(batch);
                     self.tell_list(listing).await?;
                 }
                 Ok(Some(request)) => batch.push(request),
                 Ok(None) => break,
                 Err(broken) => {
-                    self.session.apply(&mut batch);
+                    self.session.apply(batch);
                     self.refuse(&broken);
                     return Ok(());
                 }
@@ -179,10 +196,10 @@ impl Connection {
             // What is incomplete now is another packet than before.
             self.began = None;
             if batch.len() == BATCH {
-                self.session.apply(&mut batch);
+                self.session.apply(batch);
             }
         }
-        self.session.apply(&mut batch);
+        self.session.apply(batch);
         if self.codec.is_inside(self.input.len()) {
             self.began.get_or_insert(self.heard);
         } else {

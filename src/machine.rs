@@ -2,7 +2,13 @@
 
 use std::fs;
 
-/// The bound on the memory of all jobs, if nothing else is said: a quarter of what this process may count on. `None` if the
+/// The share of the process's memory that all jobs together may be accounted with: the rest is for connections, the
+/// store's cache and what the allocator rounds up.
+pub fn share_of_jobs(max_memory: u64) -> u64 {
+    max_memory - max_memory / 8
+}
+
+/// The bound on this process's memory, if nothing else is said: a quarter of what it may count on. `None` if the
 /// machine does not tell.
 pub fn default_max_memory() -> Option<u64> {
     memory().map(|bytes| bytes / 4)

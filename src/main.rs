@@ -4,6 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Gives memory back when a backlog has gone, where the C library's keeps it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let all: Vec<OsString> = std::env::args_os().collect();
     let is_called_gearmand =

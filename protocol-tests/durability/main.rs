@@ -11,6 +11,7 @@ mod formats;
 mod hazards;
 mod kills;
 mod libraries;
+mod space;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -22,7 +22,12 @@ pub struct Committer {
     is_safe: bool,
     /// The store may have housekeeping to do.
     is_untidy: bool,
+    /// Batches since housekeeping was last begun, or enough of them: nothing came for a while.
+    since_tidied: u32,
 }
+
+/// Batches between two beginnings of housekeeping under a steady trickle: each costs syncs of its own.
+const SELDOM: u32 = 64;
 
 /// When to take the next step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +36,7 @@ pub enum Next {
     Now,
     /// When something was pushed, or the log was closed.
     Pushed,
-    /// After a while: the disk is full.
+    /// When something was pushed, or after a while: the disk is full, or there is housekeeping to do.
     Later,
     /// Never: the log was closed and all of it is safe, or the store failed.
     End,
@@ -39,7 +44,7 @@ pub enum Next {
 
 impl Committer {
     pub(super) fn new(log: Arc<Log>, store: Box<dyn Store>) -> Self {
-        Self { log, store, batch: None, is_safe: false, is_untidy: true }
+        Self { log, store, batch: None, is_safe: false, is_untidy: true, since_tidied: 0 }
     }
 
     pub(super) fn start(self) -> Result<JoinHandle<()>, StoreError> {
@@ -76,6 +81,7 @@ impl Committer {
             Some(batch) if self.is_safe => {
                 self.log.publish(&batch);
                 (self.is_safe, self.is_untidy) = (false, true);
+                self.since_tidied = self.since_tidied.saturating_add(1).min(SELDOM);
                 Ok(Next::Now)
             }
             Some(batch) => self.append(batch),
@@ -119,11 +125,18 @@ impl Committer {
             self.log.note_room();
             return Ok(Next::Now);
         }
+        if self.is_untidy && self.since_tidied < SELDOM {
+            self.since_tidied = SELDOM;
+            return Ok(Next::Later);
+        }
         if self.is_untidy {
             self.is_untidy = match self.store.tidy() {
                 Err(StoreError::Full { .. }) => false,
                 tidied => tidied?,
             };
+            if !self.is_untidy {
+                self.since_tidied = 0;
+            }
             return Ok(Next::Now);
         }
         Ok(Next::Pushed)

@@ -19,7 +19,7 @@ use super::values::{CountOrAll, Size, Span, SpanOrOff};
 use crate::config::{Config, Keepalive, Limits, StoreConfig, default_data_dir, default_handle_prefix};
 use crate::engine::Settings;
 use crate::logging::{self, Destination};
-use crate::machine::default_max_memory;
+use crate::machine::{default_max_memory, share_of_jobs};
 use crate::server::{self, Signals, Stop};
 
 pub(super) const HELP: &str = "\
@@ -242,7 +242,7 @@ fn settings(said: &Options) -> Result<Settings, ConfigError> {
             .max_memory
             .map(|Size(bytes)| bytes)
             .or_else(default_max_memory)
-            .unwrap_or(default.max_memory),
+            .map_or(default.max_memory, share_of_jobs),
         ..default
     })
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::job::Job;
 use super::peer::Peer;
+use super::unique::Key;
 use super::{Drain, Engine, Output, Record, reply};
 use crate::protocol::{Admin, Handle, Listing, MaxQueue, Refusal, Response};
 use crate::types::{ConnId, JobId, Priority, RecordNo};
@@ -149,7 +150,8 @@ impl Engine {
 
     fn show_unique(&self, function: &Bytes, unique: &Bytes) -> String {
         let function = self.functions.find(function);
-        let found = function.and_then(|function| self.uniques.find_named(&self.jobs, function, unique));
+        let found =
+            function.and_then(|function| self.uniques.find(&self.jobs, function, Key::Unique(unique)));
         let Some((id, job)) = found.and_then(|id| Some((id, self.jobs.get(id)?))) else {
             return "ERR UNKNOWN_JOB\r\n".into();
         };
@@ -161,7 +163,7 @@ impl Engine {
             self.handle(id),
             numbers.numerator,
             numbers.denominator,
-            job.waiting.len()
+            job.waiting().len()
         )
     }
 
@@ -307,9 +309,9 @@ impl Engine {
     fn put_job(&self, into: &mut Vec<u8>, listing: Listing, id: JobId, job: &Job) {
         if listing == Listing::Jobs {
             // The third field is the reference's mark of abandoned jobs, which are not kept here.
-            put(into, format_args!("{}\t{}\t0\t{}\n", self.handle(id), job.losses, u8::from(job.kept)));
+            put(into, format_args!("{}\t{}\t0\t{}\n", self.handle(id), job.losses(), u8::from(job.kept)));
         } else {
-            put_name(into, job.spec.unique());
+            put_name(into, job.content.unique());
             into.push(b'\n');
         }
     }

@@ -6,9 +6,10 @@
 
 use bytes::Bytes;
 
-use super::job::{Job, State};
+use super::job::Job;
+use super::ready::Ready;
 use super::{Engine, Output};
-use crate::protocol::{Flavor, Response};
+use crate::protocol::{Flavor, Parts, Response};
 use crate::types::{ConnId, FunctionId, JobId, RecordNo};
 
 /// Jobs at the head of a queue that are looked at for payloads to ask for.
@@ -17,7 +18,7 @@ const AHEAD: usize = 256;
 /// Assignments between two looks.
 const EVERY: u32 = 64;
 
-/// Bytes of payloads asked for at one look, at most; the first is asked for whatever its size.
+/// Bytes of payloads asked for at one look, at most. A larger one is asked for when it is handed out.
 const AHEAD_BYTES: u64 = 4 << 20;
 
 /// Payloads dropped in one go.
@@ -27,8 +28,8 @@ impl Engine {
     /// Answers a grab, now or when the payload has come.
     pub(super) fn hand_out(&mut self, conn: ConnId, id: JobId, flavor: Flavor, out: &mut impl Output) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        if !job.spec.is_whole() {
-            job.owes = Some(flavor);
+        if !job.content.is_whole() {
+            job.owe(flavor);
             out.hold(conn, job.record, id);
             if !std::mem::replace(&mut job.is_loading, true) {
                 out.load(id);
@@ -36,10 +37,10 @@ impl Engine {
             return;
         }
         if let Some(job) = self.jobs.get(id) {
-            let handle = self.handle(id);
+            let (handle, parts) = (self.handle(id), self.parts(job));
             // No one was told of a job whose record is lost: it may run, or it would cost every worker its connection.
             let after = if out.is_lost(job.record) { RecordNo::NONE } else { job.record };
-            out.send(conn, after, Response::Assign { flavor, handle, spec: &job.spec });
+            out.send(conn, after, Response::Assign { flavor, handle, parts });
         }
     }
 
@@ -48,7 +49,8 @@ impl Engine {
     pub fn loaded(&mut self, id: JobId, body: Option<Bytes>, out: &mut impl Output) {
         let Some(job) = self.jobs.get_mut(id).filter(|job| job.is_loading) else { return };
         job.is_loading = false;
-        let Some(spec) = body.and_then(|body| job.spec.with_body(body)) else {
+        let name = &self.functions.get(job.function).name;
+        let Some(content) = body.and_then(|body| job.content.with_body(name, body)) else {
             // Nothing is written of its end: a later start, or a salvage, finds it as it is.
             job.kept = false;
             if let Some(job) = self.remove_job(id, out) {
@@ -56,13 +58,13 @@ impl Engine {
             }
             return;
         };
-        self.memory = self.memory - Job::cost(&job.spec) + Job::cost(&spec);
-        job.spec = spec;
-        if let (Some(flavor), State::Running { by, .. }) = (job.owes.take(), job.state)
+        self.memory = self.memory - Job::cost(&job.content) + Job::cost(&content);
+        job.content = content;
+        if let Some((by, flavor)) = job.take_owed()
             && let Some(job) = self.jobs.get(id)
         {
-            let handle = self.handle(id);
-            out.fill(by, id, Response::Assign { flavor, handle, spec: &job.spec });
+            let (handle, parts) = (self.handle(id), self.parts(job));
+            out.fill(by, id, Response::Assign { flavor, handle, parts });
         }
     }
 
@@ -74,25 +76,26 @@ impl Engine {
             return;
         }
         entry.until_prefetch = EVERY;
+        // Many functions may be served at once: what is read ahead for all of them must not fill the memory.
+        let room = AHEAD_BYTES.min((self.settings.max_memory / 4 * 3).saturating_sub(self.memory));
         let mut bytes = 0;
-        for (_, id) in entry.ready.iter().flatten().take(AHEAD) {
-            let Some(job) = self.jobs.get_mut(*id) else { continue };
-            if job.spec.is_whole() || job.is_loading {
+        for (_, id) in entry.ready.iter().flat_map(Ready::iter).take(AHEAD) {
+            let Some(job) = self.jobs.get_mut(id) else { continue };
+            if job.content.is_whole() || job.is_loading {
                 continue;
             }
-            let is_first = bytes == 0;
-            bytes += u64::from(job.spec.payload_len());
-            if bytes > AHEAD_BYTES && !is_first {
+            bytes += u64::from(job.content.payload_len());
+            if bytes > room {
                 return;
             }
             job.is_loading = true;
-            out.load(*id);
+            out.load(id);
         }
     }
 
     /// Notes a job whose payload may go once the log is safe, if memory is scarce.
     pub(super) fn consider_eviction(&mut self, id: JobId, record: RecordNo) {
-        if record != RecordNo::NONE && self.memory > self.settings.max_memory / 2 {
+        if record != RecordNo::NONE && self.memory > self.settings.max_memory / 3 {
             self.to_evict.push_back((record, id));
         }
     }
@@ -103,12 +106,16 @@ impl Engine {
         for _ in 0..STEPS {
             let Some((_, id)) = self.to_evict.pop_front_if(|(record, _)| *record <= durable) else { return };
             let Some(job) = self.jobs.get_mut(id) else { continue };
-            let is_waiting = !matches!(job.state, State::Running { .. });
-            if is_waiting && job.spec.is_whole() && job.spec.unique() != b"-" {
-                let before = Job::cost(&job.spec);
-                job.spec = job.spec.without_payload();
-                self.memory -= before - Job::cost(&job.spec);
+            let is_evictable = job.content.is_whole() && job.content.unique() != b"-";
+            if is_evictable && !job.is_running() {
+                let before = Job::cost(&job.content);
+                job.content = job.content.without_payload();
+                self.memory -= before - Job::cost(&job.content);
             }
         }
+    }
+
+    fn parts<'a>(&'a self, job: &'a Job) -> Parts<'a> {
+        job.content.parts(&self.functions.get(job.function).name)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Engine;
 use super::job::{Job, State};
 use super::peer::Sleep;
+use super::unique::Key;
 use crate::types::{JobId, Priority};
 
 impl Engine {
@@ -35,15 +36,18 @@ impl Engine {
     }
 
     fn check_jobs(&self) {
-        let mut memory: u64 =
-            self.schedules.from(JobId(0)).map(|(_, schedule)| Job::cost(&schedule.spec)).sum();
+        let mut memory: u64 = self.schedules.from(JobId(0)).map(|(_, schedule)| schedule.cost()).sum();
         let mut running = 0;
         for (id, job) in self.jobs.from(JobId(0)) {
-            memory += Job::cost(&job.spec);
+            memory += Job::cost(&job.content);
             let function = self.functions.get(job.function);
-            let is_ready = function.ready[job.priority as usize].contains(&job.ready_key(id));
-            assert_eq!(is_ready, job.state == State::Ready, "{id:?} stands in the ready set if it is ready");
-            if let State::Running { by, .. } = job.state {
+            let is_ready = function.ready[job.priority as usize].contains(job.place(id), id);
+            assert_eq!(
+                is_ready,
+                job.state() == State::Ready,
+                "{id:?} stands in the ready set if it is ready"
+            );
+            if let State::Running { by, .. } = job.state() {
                 running += 1;
                 let peer = self.peers.get(by).expect("a running job has a living worker");
                 assert!(peer.holds.contains(&id), "{id:?} is held by its worker");
@@ -51,16 +55,15 @@ impl Engine {
             if let Some(deadline) = job.deadline() {
                 assert!(self.timers.contains(&(deadline, id)), "{id:?} has a timer");
             }
-            for conn in &job.waiting {
+            for conn in job.waiting() {
                 let peer = self.peers.get(*conn).expect("who waits is connected");
                 assert!(peer.awaits.contains(&id), "{id:?} is awaited by {conn}");
             }
-            assert!(
-                job.kept || !job.waiting.is_empty() || matches!(job.state, State::Running { .. }),
-                "{id:?} is wanted by someone"
-            );
-            let known = self.uniques.find(&self.jobs, job.unique_hash, job.function, &job.spec);
-            assert!(known.is_none_or(|known| known == id), "{id:?} is the only one with its unique id");
+            assert!(job.kept || !job.waiting().is_empty() || job.is_running(), "{id:?} is wanted by someone");
+            let key = Key::of(job.function, job.content.unique(), job.content.payload());
+            let known =
+                key.filter(|_| !job.never_joined).map(|key| self.uniques.find(&self.jobs, job.function, key));
+            assert!(known.is_none_or(|known| known == Some(id)), "{id:?} is the only one with its unique id");
         }
         assert_eq!(memory, self.memory, "memory as accounted");
         assert_eq!(running, self.running, "running jobs");
@@ -74,9 +77,9 @@ impl Engine {
             let listed = self.functions.ready_key(id).map(|(priority, _, _)| priority);
             assert_eq!(key, listed, "{:?} is listed under its best priority", function.name);
             for priority in Priority::ALL {
-                for (place, job) in &function.ready[priority as usize] {
-                    let job = self.jobs.get(*job).expect("a ready job exists");
-                    assert_eq!((job.function, job.priority, job.place), (id, priority, *place));
+                for (place, id_of) in function.ready[priority as usize].iter() {
+                    let job = self.jobs.get(id_of).expect("a ready job exists");
+                    assert_eq!((job.function, job.priority, job.place(id_of)), (id, priority, place));
                 }
             }
             for (key, conn) in &function.line {
@@ -111,7 +114,7 @@ impl Engine {
             }
             for id in &peer.awaits {
                 assert!(
-                    self.jobs.get(*id).is_some_and(|job| job.waiting.contains(&conn)),
+                    self.jobs.get(*id).is_some_and(|job| job.waiting().contains(&conn)),
                     "{conn} awaits {id:?}"
                 );
             }

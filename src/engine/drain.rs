@@ -38,14 +38,14 @@ impl Engine {
 
     fn fail_awaited(&mut self, which: impl Fn(&State) -> bool, out: &mut impl Output) {
         let awaited =
-            self.jobs.from(JobId(0)).filter(|(_, job)| !job.waiting.is_empty() && which(&job.state));
+            self.jobs.from(JobId(0)).filter(|(_, job)| !job.waiting().is_empty() && which(&job.state()));
         for id in awaited.map(|(id, _)| id).collect::<Vec<_>>() {
             let Some(job) = self.jobs.get(id) else { continue };
             self.tell_failed(id, job, out);
             if !job.kept {
                 self.remove_job(id, out);
             } else if let Some(job) = self.jobs.get_mut(id) {
-                for conn in std::mem::take(&mut job.waiting) {
+                for conn in job.take_waiting() {
                     if let Some(peer) = self.peers.get_mut(conn) {
                         peer.awaits.remove(&id);
                     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 
+use super::ready::Ready;
 use crate::protocol::MaxQueue;
 use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
 
@@ -13,7 +14,7 @@ use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
 pub(super) struct Function {
     pub name: Bytes,
     /// Jobs that may be handed out, by priority, then place.
-    pub ready: [BTreeSet<(u64, JobId)>; 3],
+    pub ready: [Ready; 3],
     /// Jobs that are not due yet, by priority.
     pub delayed: [usize; 3],
     pub running: usize,
@@ -41,7 +42,7 @@ pub(super) struct Function {
 
 impl Function {
     pub fn ready_count(&self) -> usize {
-        self.ready.iter().map(BTreeSet::len).sum()
+        self.ready.iter().map(Ready::len).sum()
     }
 
     /// Waiting jobs of a priority, due or not.
@@ -56,7 +57,7 @@ impl Function {
 
     /// The best job that may be handed out.
     pub fn first(&self) -> Option<(Priority, JobId)> {
-        let first = |priority: &Priority| Some((*priority, self.ready[*priority as usize].first()?.1));
+        let first = |priority: &Priority| Some((*priority, self.ready[*priority as usize].first()?));
         Priority::ALL.iter().find_map(first)
     }
 

@@ -1,6 +1,5 @@
 //! GRAB_JOB*: the best job over all that a worker can do (reference, section 3.3).
 
-use super::job::State;
 use super::{Engine, Output, reply};
 use crate::protocol::{Flavor, Response};
 use crate::types::{ConnId, FunctionId};
@@ -40,14 +39,14 @@ impl Engine {
         let Some((priority, id)) = entry.first() else { return };
         let (Some(job), Some(peer)) = (self.jobs.get_mut(id), self.peers.get_mut(conn)) else { return };
 
-        entry.ready[priority as usize].remove(&job.ready_key(id));
+        entry.ready[priority as usize].remove(job.place(id), id);
         entry.running += 1;
         self.running += 1;
         self.functions.served(function);
         peer.holds.insert(id);
         let timeout = peer.abilities.get(&function).and_then(|ability| ability.timeout);
         let deadline = timeout.map(|timeout| self.now.after(timeout));
-        job.state = State::Running { by: conn, deadline };
+        job.run_by(conn, deadline);
         if let Some(deadline) = deadline {
             self.timers.insert((deadline, id));
         }

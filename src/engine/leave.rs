@@ -1,6 +1,5 @@
 //! A connection goes: what it held is put back, what only it waited for is dropped (reference, sections 3.7, 3.8).
 
-use super::job::State;
 use super::{Engine, Output};
 use crate::types::{ConnId, JobId};
 
@@ -30,9 +29,9 @@ impl Engine {
 
     fn stop_waiting(&mut self, conn: ConnId, id: JobId, out: &mut impl Output) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        job.waiting.retain(|waiting| *waiting != conn);
-        let is_unwanted = job.waiting.is_empty() && !job.kept;
-        if is_unwanted && !matches!(job.state, State::Running { .. }) {
+        job.stop_waiting(conn);
+        let is_unwanted = job.waiting().is_empty() && !job.kept;
+        if is_unwanted && !job.is_running() {
             self.remove_job(id, out);
         }
     }

@@ -8,6 +8,7 @@ mod abilities;
 mod admin;
 mod bodies;
 mod check;
+mod content;
 mod drain;
 mod function;
 mod grab;
@@ -16,6 +17,7 @@ mod jobs;
 mod leave;
 mod output;
 mod peer;
+mod ready;
 mod record;
 mod restore;
 mod schedule;
@@ -176,7 +178,7 @@ impl Engine {
             self.timers.remove(&(deadline, id));
         }
         self.leave_state(id, &mut job, out);
-        for conn in &job.waiting {
+        for conn in job.waiting() {
             if let Some(peer) = self.peers.get_mut(*conn) {
                 peer.awaits.remove(&id);
             }
@@ -185,7 +187,7 @@ impl Engine {
             // If the store has failed it comes back after the next start; see `Output::persist`.
             let _ = out.persist(Record::Done(id));
         }
-        self.memory -= Job::cost(&job.spec);
+        self.memory -= Job::cost(&job.content);
         self.expire_if_unused(job.function);
         Some(job)
     }
@@ -193,16 +195,16 @@ impl Engine {
     /// Takes a job out of the counts and sets of its state.
     fn leave_state(&mut self, id: JobId, job: &mut Job, out: &mut impl Output) {
         let function = self.functions.get_mut(job.function);
-        match job.state {
+        match job.state() {
             job::State::Ready => {
-                function.ready[job.priority as usize].remove(&job.ready_key(id));
+                function.ready[job.priority as usize].remove(job.place(id), id);
                 self.functions.relist(job.function);
             }
             job::State::Delayed { .. } => function.delayed[job.priority as usize] -= 1,
             job::State::Running { by, .. } => {
                 function.running -= 1;
                 self.running -= 1;
-                if job.owes.take().is_some() {
+                if job.take_owed().is_some() {
                     // Its GRAB must not stay unanswered.
                     out.fill(by, id, Response::NoJob);
                 }
@@ -215,7 +217,7 @@ impl Engine {
 
     /// Tells all who wait for a job that it failed.
     fn tell_failed(&self, id: JobId, job: &Job, out: &mut impl Output) {
-        for conn in &job.waiting {
+        for conn in job.waiting() {
             reply(out, *conn, Response::WorkFail(self.handle(id)));
         }
     }

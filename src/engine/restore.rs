@@ -1,10 +1,10 @@
 //! The log is read back, before anyone connects.
 
-use super::job::{Job, State};
-use super::unique::Uniques;
+use super::content::Content;
+use super::job::Job;
 use super::{Engine, Record, Standing};
 use crate::protocol::{Refusal, Spec};
-use crate::types::{JobId, RecordNo, Timestamp};
+use crate::types::{JobId, Timestamp};
 
 impl Engine {
     /// Takes one record that a store kept: jobs that are not over, each once, as they stand; recurring jobs; functions.
@@ -34,26 +34,14 @@ impl Engine {
     fn restore_job(&mut self, id: JobId, standing: Standing, spec: Spec) {
         self.pass_number(id.0.max(standing.place));
         let function = self.functions.find_or_create(spec.function());
-        let unique_hash = self.uniques.hash(function, &spec);
         // A job that was set aside, since its payload could not be read, comes back beside the one that was submitted in
         // its stead: no one joins it any more.
-        let is_taken = self.uniques.find(&self.jobs, unique_hash, function, &spec).is_some();
+        let is_taken = self.find_joined(function, &spec).is_some();
         let due = standing.due.filter(|due| *due > self.now);
-        let job = Job {
-            function,
-            priority: standing.priority,
-            kept: true,
-            losses: standing.losses,
-            place: standing.place,
-            unique_hash: if is_taken { Uniques::NEVER_JOINED } else { unique_hash },
-            record: RecordNo::NONE,
-            state: due.map_or(State::Ready, |until| State::Delayed { until }),
-            numbers: Default::default(),
-            is_loading: false,
-            owes: None,
-            waiting: Vec::new(),
-            spec,
-        };
+        let mut job = Job::new(Content::new(&spec), function, standing.priority, due);
+        job.kept = true;
+        job.never_joined = is_taken;
+        job.stand_as(id, standing);
         self.insert(id, job);
     }
 

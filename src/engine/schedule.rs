@@ -28,6 +28,13 @@ pub(super) struct Schedule {
     cron: Box<Cron>,
 }
 
+impl Schedule {
+    /// Bytes of memory it is accounted with.
+    pub fn cost(&self) -> u64 {
+        Job::cost_of_schedule(&self.spec)
+    }
+}
+
 /// All recurring jobs.
 #[derive(Debug, Default)]
 pub(super) struct Schedules {
@@ -109,9 +116,9 @@ impl Engine {
     /// One that is replaced makes room: what an application declares at each start is never too much the next time.
     fn check_room_for_schedule(&self, replaced: Option<JobId>, spec: &Spec) -> Result<(), Refusal> {
         let replaced = replaced.and_then(|id| self.schedules.by_id.get(&id));
-        let released = replaced.map_or(0, |schedule| Job::cost(&schedule.spec));
+        let released = replaced.map_or(0, Schedule::cost);
         let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
-        if is_full || self.memory - released + Job::cost(spec) > self.settings.max_memory {
+        if is_full || self.memory - released + Job::cost_of_schedule(spec) > self.settings.max_memory {
             return Err(Refusal::QUEUE_FULL);
         }
         Ok(())
@@ -126,15 +133,14 @@ impl Engine {
             schedule.next = next;
             self.timers.insert((next, id));
         }
-        let hash = self.uniques.hash(function, &spec);
         if self.draining.is_some() {
             return;
         }
-        let queued = match self.uniques.find(&self.jobs, hash, function, &spec) {
+        let queued = match self.find_joined(function, &spec) {
             Some(known) => self.join(known, None, out),
             None => self
-                .new_job(function, Priority::Normal, None, &spec, hash)
-                .and_then(|job| self.create(job, None, out).map(drop)),
+                .new_job(function, Priority::Normal, None, &spec)
+                .and_then(|job| self.create(job, &spec, None, out).map(drop)),
         };
         match queued {
             Ok(()) => self.wake(function, out),
@@ -146,7 +152,7 @@ impl Engine {
 
     fn insert_schedule(&mut self, id: JobId, schedule: Schedule) {
         self.functions.get_mut(schedule.function).schedules += 1;
-        self.memory += Job::cost(&schedule.spec);
+        self.memory += schedule.cost();
         self.timers.insert((schedule.next, id));
         self.schedules.insert(id, schedule);
     }
@@ -174,7 +180,7 @@ impl Engine {
     fn remove_schedule(&mut self, id: JobId) -> Option<FunctionId> {
         let schedule = self.schedules.remove(id)?;
         self.timers.remove(&(schedule.next, id));
-        self.memory -= Job::cost(&schedule.spec);
+        self.memory -= schedule.cost();
         self.functions.get_mut(schedule.function).schedules -= 1;
         Some(schedule.function)
     }

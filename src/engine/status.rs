@@ -21,7 +21,7 @@ impl Engine {
     pub(super) fn get_status_unique(&self, conn: ConnId, unique: &Bytes, out: &mut impl Output) {
         let job = self.uniques.find_anywhere(&self.jobs, unique).and_then(|id| self.jobs.get(id));
         let progress = job.map(|job| job.progress());
-        let waiting = job.map_or(0, |job| job.waiting.len());
+        let waiting = job.map_or(0, |job| job.waiting().len());
         reply(out, conn, Response::StatusUnique { unique, progress, waiting });
     }
 

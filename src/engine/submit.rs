@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::content::Content;
 use super::function::Functions;
 use super::job::{Job, State};
+use super::unique::Key;
 use super::{Engine, Output, Record, refuse};
 use crate::protocol::{Mode, Refusal, Response, Spec, Submit};
 use crate::types::{ConnId, FunctionId, JobId, Printable, Priority, RecordNo, Timestamp};
@@ -26,15 +28,14 @@ impl Engine {
         };
         let waiter = matches!(mode, Mode::Foreground).then_some(conn);
         let function = self.find_or_create_function(spec.function())?;
-        let hash = self.uniques.hash(function, &spec);
-        let id = match self.uniques.find(&self.jobs, hash, function, &spec) {
+        let id = match self.find_joined(function, &spec) {
             Some(id) => {
                 self.join(id, waiter, out)?;
                 id
             }
             None => {
-                let job = self.new_job(function, priority, due, &spec, hash)?;
-                self.create(job, waiter, out)?
+                let job = self.new_job(function, priority, due, &spec)?;
+                self.create(job, &spec, waiter, out)?
             }
         };
         let (name, unique) = (Printable(spec.function()), Printable(spec.unique()));
@@ -83,46 +84,41 @@ impl Engine {
         priority: Priority,
         due: Option<Timestamp>,
         spec: &Spec,
-        unique_hash: u64,
     ) -> Result<Job, Refusal> {
         let entry = self.functions.get(function);
         let limit = entry.limits[priority as usize];
         let is_full = limit.is_some_and(|limit| entry.total() >= limit as usize);
-        if is_full || self.memory + Job::cost(spec) > self.settings.max_memory {
+        if is_full {
             return Err(Refusal::QUEUE_FULL);
         }
-        Ok(Job {
-            spec: spec.to_kept(),
-            function,
-            priority,
-            kept: false,
-            losses: 0,
-            place: 0,
-            unique_hash,
-            record: RecordNo::NONE,
-            state: due.map_or(State::Ready, |until| State::Delayed { until }),
-            numbers: Default::default(),
-            is_loading: false,
-            owes: None,
-            waiting: Vec::new(),
-        })
+        let content = Content::new(spec);
+        if self.memory + Job::cost(&content) > self.settings.max_memory {
+            return Err(Refusal::QUEUE_FULL);
+        }
+        Ok(Job::new(content, function, priority, due))
+    }
+
+    /// The live job that this submit joins.
+    pub(super) fn find_joined(&self, function: FunctionId, spec: &Spec) -> Option<JobId> {
+        let key = Key::of(function, spec.unique(), spec.payload())?;
+        self.uniques.find(&self.jobs, function, key)
     }
 
     /// Puts a new job where its state belongs, unless it must be kept and cannot. The caller answers, then wakes.
     pub(super) fn create(
         &mut self,
         mut job: Job,
+        spec: &Spec,
         waiter: Option<ConnId>,
         out: &mut impl Output,
     ) -> Result<JobId, Refusal> {
         let id = JobId(self.next_number());
-        job.place = id.0;
         match waiter {
             Some(conn) => {
-                job.waiting.push(conn);
+                job.wait(conn);
                 self.note_awaited(conn, id);
             }
-            None => job.keep(id, out)?,
+            None => job.keep(id, spec, out)?,
         }
         let record = job.record;
         self.insert(id, job);
@@ -132,16 +128,16 @@ impl Engine {
 
     /// Enters a job into every table, as its state says.
     pub(super) fn insert(&mut self, id: JobId, job: Job) {
-        self.memory += Job::cost(&job.spec);
+        self.memory += Job::cost(&job.content);
         let function = job.function;
         let entry = self.functions.get_mut(function);
-        match job.state {
+        match job.state() {
             State::Delayed { until } => {
                 entry.delayed[job.priority as usize] += 1;
                 self.timers.insert((until, id));
             }
             State::Ready | State::Running { .. } => {
-                entry.ready[job.priority as usize].insert(job.ready_key(id));
+                entry.ready[job.priority as usize].insert(job.place(id), id);
                 self.functions.relist(function);
             }
         }
@@ -159,13 +155,16 @@ impl Engine {
         let Some(job) = self.jobs.get_mut(id) else { return Ok(()) };
         match waiter {
             Some(conn) => {
-                job.waiting.push(conn);
+                job.wait(conn);
                 self.note_awaited(conn, id);
             }
             None if job.kept && out.is_lost(job.record) => return Err(Refusal::STORE_FAILED),
             None if job.kept => {}
             None => {
-                job.keep(id, out)?;
+                // It was in memory only, so all of it is at hand.
+                let name = &self.functions.get(job.function).name;
+                let spec = job.content.to_spec(name).ok_or(Refusal::NAMES_TOO_LARGE)?;
+                job.keep(id, &spec, out)?;
                 let record = job.record;
                 self.consider_eviction(id, record);
             }
@@ -182,9 +181,9 @@ impl Engine {
 
 impl Job {
     /// From now on the job stays until it ends.
-    fn keep(&mut self, id: JobId, out: &mut impl Output) -> Result<(), Refusal> {
-        let standing = self.standing();
-        self.record = out.persist(Record::Queued { id, standing, spec: Cow::Borrowed(&self.spec) })?;
+    fn keep(&mut self, id: JobId, spec: &Spec, out: &mut impl Output) -> Result<(), Refusal> {
+        let standing = self.standing(id);
+        self.record = out.persist(Record::Queued { id, standing, spec: Cow::Borrowed(spec) })?;
         self.kept = true;
         Ok(())
     }

@@ -22,7 +22,7 @@ impl Engine {
         let due = self.timers.first().copied().filter(|(when, _)| *when <= self.now);
         let Some((when, id)) = due else { return false };
         self.timers.remove(&(when, id));
-        match self.jobs.get(id).map(|job| job.state) {
+        match self.jobs.get(id).map(|job| job.state()) {
             Some(State::Delayed { .. }) => self.make_ready(id, None, out),
             Some(State::Running { .. }) => self.time_out(id, out),
             Some(State::Ready) => debug_assert!(false, "a ready job has no deadline"),

@@ -13,7 +13,6 @@ use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
 use super::jobs::Jobs;
-use crate::protocol::Spec;
 use crate::types::{FunctionId, JobId};
 
 /// The index is split so that growing a part of it never takes long.
@@ -27,32 +26,33 @@ const LOOKED_AT: usize = 64;
 pub(super) struct Uniques {
     hasher: FixedState,
     shards: Vec<HashTable<Entry>>,
+    /// Jobs of several functions with one unique id, which is rare; slots of [`Owners::Many`].
+    many: Vec<BTreeMap<FunctionId, JobId>>,
+    free: Vec<usize>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    hash: u64,
-    owners: Owners,
-}
+/// Three words of 32 bits: the hash, and who has it. There is one a job.
+#[derive(Clone, Copy, Debug)]
+struct Entry([u32; 3]);
 
 /// The jobs with one unique id: nearly always a single one.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Owners {
     One(JobId),
-    #[expect(clippy::box_collection, reason = "keeps the entry, of which there is one a job, at two words")]
-    Many(Box<BTreeMap<FunctionId, JobId>>),
+    Many(usize),
 }
 
 /// What a submit coalesces by.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Key<'a> {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Key<'a> {
     Unique(&'a [u8]),
     Payload(FunctionId, &'a [u8]),
 }
 
 impl<'a> Key<'a> {
-    fn of(function: FunctionId, spec: &'a Spec) -> Option<Key<'a>> {
-        match (spec.unique(), spec.payload()) {
+    /// `None` if it never joins.
+    pub fn of(function: FunctionId, unique: &'a [u8], payload: &'a [u8]) -> Option<Key<'a>> {
+        match (unique, payload) {
             (b"", _) | (b"-", b"") => None,
             (b"-", payload) => Some(Key::Payload(function, payload)),
             (unique, _) => Some(Key::Unique(unique)),
@@ -62,26 +62,18 @@ impl<'a> Key<'a> {
 
 impl Uniques {
     pub fn new(hasher: FixedState) -> Self {
-        Self { hasher, shards: (0..SHARDS).map(|_| HashTable::new()).collect() }
+        let shards = (0..SHARDS).map(|_| HashTable::new()).collect();
+        Self { hasher, shards, many: Vec::new(), free: Vec::new() }
     }
 
-    /// The hash of a job that no submit joins.
-    pub const NEVER_JOINED: u64 = 0;
-
-    /// The hash to look up, insert and remove by.
-    pub fn hash(&self, function: FunctionId, spec: &Spec) -> u64 {
-        Key::of(function, spec).map_or(Self::NEVER_JOINED, |key| self.hash_key(key))
-    }
-
-    /// The live job that this submit joins.
-    pub fn find(&self, jobs: &Jobs, hash: u64, function: FunctionId, spec: &Spec) -> Option<JobId> {
-        self.owners(jobs, hash, Key::of(function, spec)?)?.of(jobs, function)
-    }
-
-    /// The live job of this function with this unique id; `-` finds none.
-    pub fn find_named(&self, jobs: &Jobs, function: FunctionId, unique: &[u8]) -> Option<JobId> {
-        let key = Key::Unique(unique);
-        self.owners(jobs, self.hash_key(key), key)?.of(jobs, function)
+    /// The live job of this function that has this key.
+    pub fn find(&self, jobs: &Jobs, function: FunctionId, key: Key<'_>) -> Option<JobId> {
+        match self.entry(jobs, self.hash(key), key)?.owners() {
+            Owners::One(id) => {
+                Some(id).filter(|id| jobs.get(*id).is_some_and(|job| job.function == function))
+            }
+            Owners::Many(slot) => self.many[slot].get(&function).copied(),
+        }
     }
 
     /// The job that GET_STATUS_UNIQUE, which names no function, means: a running one, else the newest.
@@ -90,47 +82,63 @@ impl Uniques {
             return None;
         }
         let key = Key::Unique(unique);
-        match self.owners(jobs, self.hash_key(key), key)? {
-            Owners::One(id) => Some(*id),
-            Owners::Many(by_function) => by_function
+        match self.entry(jobs, self.hash(key), key)?.owners() {
+            Owners::One(id) => Some(id),
+            Owners::Many(slot) => self.many[slot]
                 .values()
                 .take(LOOKED_AT)
-                .max_by_key(|id| (jobs.get(**id).is_some_and(|job| job.progress().running), **id))
+                .max_by_key(|id| (jobs.get(**id).is_some_and(|job| job.is_running()), **id))
                 .copied(),
         }
     }
 
     /// Adds a job that is in the table already and joined none.
     pub fn insert(&mut self, jobs: &Jobs, id: JobId) {
-        let Some(job) = jobs.get(id) else { return };
-        let Some(key) = Key::of(job.function, &job.spec) else { return };
-        let hash = job.unique_hash;
-        if hash == Self::NEVER_JOINED {
-            return;
-        }
-        let shard = &mut self.shards[shard(hash)];
-        match shard.find_mut(hash, |entry| entry.hash == hash && has_key(jobs, &entry.owners, key)) {
-            Some(entry) => entry.owners.add(jobs, job.function, id),
+        let Some((function, key)) = key_of(jobs, id) else { return };
+        let hash = self.hash(key);
+        let Self { shards, many, free, .. } = self;
+        let shard = &mut shards[shard(hash)];
+        match shard.find_mut(spread(hash), |entry| entry.is_for(hash, many, jobs, key)) {
+            Some(entry) => {
+                let slot = match entry.owners() {
+                    Owners::Many(slot) => slot,
+                    Owners::One(first) => {
+                        let slot = free.pop().unwrap_or_else(|| {
+                            many.push(BTreeMap::new());
+                            many.len() - 1
+                        });
+                        many[slot].extend(jobs.get(first).map(|job| (job.function, first)));
+                        *entry = Entry::new(hash, Owners::Many(slot));
+                        slot
+                    }
+                };
+                many[slot].insert(function, id);
+            }
             None => {
-                shard.insert_unique(hash, Entry { hash, owners: Owners::One(id) }, |entry| entry.hash);
+                shard.insert_unique(spread(hash), Entry::new(hash, Owners::One(id)), Entry::spread);
             }
         }
     }
 
     /// Takes out a job that is still in the table.
     pub fn remove(&mut self, jobs: &Jobs, id: JobId) {
-        let Some(job) = jobs.get(id) else { return };
-        let Some(key) = Key::of(job.function, &job.spec) else { return };
-        let hash = job.unique_hash;
-        if hash == Self::NEVER_JOINED {
+        let Some((function, key)) = key_of(jobs, id) else { return };
+        let hash = self.hash(key);
+        let Self { shards, many, free, .. } = self;
+        let shard = &mut shards[shard(hash)];
+        let Ok(entry) = shard.find_entry(spread(hash), |entry| entry.is_for(hash, many, jobs, key)) else {
             return;
+        };
+        if let Owners::Many(slot) = entry.get().owners() {
+            many[slot].remove(&function);
+            if !many[slot].is_empty() {
+                return;
+            }
+            free.push(slot);
         }
-        let found = self.shards[shard(hash)]
-            .find_entry(hash, |entry| entry.hash == hash && has_key(jobs, &entry.owners, key));
-        if let Ok(mut entry) = found
-            && entry.get_mut().owners.is_empty_without(job.function)
-        {
-            entry.remove();
+        entry.remove();
+        if shard.len() * 4 < shard.capacity() {
+            shard.shrink_to(shard.len() * 2, Entry::spread);
         }
     }
 
@@ -139,66 +147,66 @@ impl Uniques {
         self.shards.iter().map(HashTable::len).sum()
     }
 
-    fn owners(&self, jobs: &Jobs, hash: u64, key: Key<'_>) -> Option<&Owners> {
-        let shard = &self.shards[shard(hash)];
-        shard
-            .find(hash, |entry| entry.hash == hash && has_key(jobs, &entry.owners, key))
-            .map(|entry| &entry.owners)
+    fn entry(&self, jobs: &Jobs, hash: u32, key: Key<'_>) -> Option<&Entry> {
+        self.shards[shard(hash)].find(spread(hash), |entry| entry.is_for(hash, &self.many, jobs, key))
     }
 
-    fn hash_key(&self, key: Key<'_>) -> u64 {
-        match key {
+    /// 31 bits: enough to tell tens of millions apart nearly always, and keys are compared in any case.
+    fn hash(&self, key: Key<'_>) -> u32 {
+        let hash = match key {
             Key::Unique(unique) => self.hasher.hash_one(unique),
             Key::Payload(function, payload) => self.hasher.hash_one((function, payload)),
-        }
+        };
+        (hash >> 33) as u32
     }
 }
 
-impl Owners {
-    fn of(&self, jobs: &Jobs, function: FunctionId) -> Option<JobId> {
-        match self {
-            Owners::One(id) => {
-                Some(*id).filter(|id| jobs.get(*id).is_some_and(|job| job.function == function))
-            }
-            Owners::Many(by_function) => by_function.get(&function).copied(),
-        }
+impl Entry {
+    /// Marks slots, beside the 31 bits of a hash.
+    const MANY: u32 = 1 << 31;
+
+    fn new(hash: u32, owners: Owners) -> Self {
+        let (mark, owners) = match owners {
+            Owners::One(id) => (0, id.0),
+            Owners::Many(slot) => (Entry::MANY, slot as u64),
+        };
+        Entry([hash | mark, (owners >> 32) as u32, owners as u32])
     }
 
-    fn any(&self) -> Option<JobId> {
-        match self {
-            Owners::One(id) => Some(*id),
-            Owners::Many(by_function) => by_function.values().next().copied(),
-        }
+    fn owners(&self) -> Owners {
+        let Entry([mark, high, low]) = *self;
+        let owners = u64::from(high) << 32 | u64::from(low);
+        if mark & Entry::MANY == 0 { Owners::One(JobId(owners)) } else { Owners::Many(owners as usize) }
     }
 
-    fn add(&mut self, jobs: &Jobs, function: FunctionId, id: JobId) {
-        if let Owners::One(first) = *self {
-            let known = jobs.get(first).map(|job| (job.function, first));
-            *self = Owners::Many(Box::new(known.into_iter().collect()));
-        }
-        if let Owners::Many(by_function) = self {
-            by_function.insert(function, id);
-        }
+    fn hash(&self) -> u32 {
+        self.0[0] & !Entry::MANY
     }
 
-    /// Removes the function's job; whether none is left.
-    fn is_empty_without(&mut self, function: FunctionId) -> bool {
-        match self {
-            Owners::One(_) => true,
-            Owners::Many(by_function) => {
-                by_function.remove(&function);
-                by_function.is_empty()
-            }
-        }
+    fn is_for(&self, hash: u32, many: &[BTreeMap<FunctionId, JobId>], jobs: &Jobs, key: Key<'_>) -> bool {
+        let any = || match self.owners() {
+            Owners::One(id) => Some(id),
+            Owners::Many(slot) => many[slot].values().next().copied(),
+        };
+        self.hash() == hash && any().and_then(|id| key_of(jobs, id)).is_some_and(|(_, found)| found == key)
+    }
+
+    fn spread(&self) -> u64 {
+        spread(self.hash())
     }
 }
 
-fn has_key(jobs: &Jobs, owners: &Owners, key: Key<'_>) -> bool {
-    let job = owners.any().and_then(|id| jobs.get(id));
-    job.is_some_and(|job| Key::of(job.function, &job.spec) == Some(key))
+/// A job's function, and what it coalesces by.
+fn key_of(jobs: &Jobs, id: JobId) -> Option<(FunctionId, Key<'_>)> {
+    let job = jobs.get(id).filter(|job| !job.never_joined)?;
+    Key::of(job.function, job.content.unique(), job.content.payload()).map(|key| (job.function, key))
 }
 
-fn shard(hash: u64) -> usize {
-    // The table itself uses the low bits for the place and the top seven as a tag.
-    (hash >> 40) as usize % SHARDS
+/// The table uses low bits for the place and the top seven as a tag: both must differ within a shard.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn shard(hash: u32) -> usize {
+    (hash >> 23) as usize % SHARDS
 }

@@ -1,6 +1,6 @@
 //! WORK_*: what a worker says of a job it holds, passed on to those who wait (reference, sections 3.5 and 3.9).
 
-use super::job::{Job, State};
+use super::job::Job;
 use super::{Engine, Output, Record, refuse, reply};
 use crate::protocol::{Handle, Kind, Refusal, Response, Update, Work};
 use crate::types::{ConnId, JobId};
@@ -20,7 +20,7 @@ impl Engine {
         match work.update {
             Update::Data | Update::Warning => self.forward(id, work, out),
             Update::Status(numbers) => {
-                job.numbers = numbers;
+                job.set_numbers(numbers);
                 self.forward(id, work, out);
             }
             Update::Complete | Update::Fail | Update::Exception => {
@@ -35,7 +35,7 @@ impl Engine {
     fn forward(&self, id: JobId, work: &Work, out: &mut impl Output) {
         let Some(job) = self.jobs.get(id) else { return };
         let kind = work.kind();
-        for conn in &job.waiting {
+        for conn in job.waiting() {
             let takes_exceptions = || self.peers.get(*conn).is_some_and(|peer| peer.exceptions);
             let response = if kind == Kind::WorkException && !takes_exceptions() {
                 Response::WorkFail(self.handle(id))
@@ -55,20 +55,20 @@ impl Engine {
             return self.make_ready(id, None, out);
         }
         let Some(job) = self.jobs.get_mut(id) else { return };
-        job.losses += 1;
-        let is_unwanted = job.waiting.is_empty() && !job.kept;
-        let is_used_up = self.settings.attempts.is_some_and(|attempts| job.losses >= attempts);
+        job.lose();
+        let is_unwanted = job.waiting().is_empty() && !job.kept;
+        let is_used_up = self.settings.attempts.is_some_and(|attempts| job.losses() >= attempts);
         if is_unwanted || is_used_up {
             if let Some(job) = self.remove_job(id, out) {
                 self.tell_failed(id, &job, out);
             }
             return;
         }
-        let place = if job.losses > Job::KEEPS_PLACE { Some(self.next_number()) } else { None };
+        let place = if job.losses() > Job::KEEPS_PLACE { Some(self.next_number()) } else { None };
         self.make_ready(id, place, out);
         if let Some(job) = self.jobs.get(id).filter(|job| job.kept) {
             // If the store has failed it comes back after the next start; see `Output::persist`.
-            let _ = out.persist(Record::Lost { id, standing: job.standing() });
+            let _ = out.persist(Record::Lost { id, standing: job.standing(id) });
         }
     }
 
@@ -79,11 +79,12 @@ impl Engine {
             self.timers.remove(&(deadline, id));
         }
         self.leave_state(id, &mut job, out);
-        job.state = State::Ready;
-        job.numbers = Default::default();
-        job.place = place.unwrap_or(job.place);
+        if let Some(place) = place {
+            job.set_place(place);
+        }
+        job.make_ready();
         let function = job.function;
-        self.functions.get_mut(function).ready[job.priority as usize].insert(job.ready_key(id));
+        self.functions.get_mut(function).ready[job.priority as usize].insert(job.place(id), id);
         self.functions.relist(function);
         self.jobs.insert(id, job);
         self.wake(function, out);

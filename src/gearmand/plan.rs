@@ -14,7 +14,7 @@ use super::flags::{self, DEFAULT_LOG_FILE, DEFAULT_PID_FILE, Support};
 use crate::config::{Config, Keepalive, default_handle_prefix};
 use crate::engine::Settings;
 use crate::logging::Destination;
-use crate::machine::default_max_memory;
+use crate::machine::{default_max_memory, share_of_jobs};
 
 /// All that starting a server needs to know.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Plan {
                 threads: threads(given)?,
                 file_descriptors: count(given, "file-descriptors")?.filter(|&number| number > 0),
                 engine: Settings {
-                    max_memory: default_max_memory().unwrap_or(Settings::default().max_memory),
+                    max_memory: default_max_memory().map_or(Settings::default().max_memory, share_of_jobs),
                     handle_prefix: handle_prefix(given)?,
                     attempts: attempts(given)?,
                     wake_per_job: wake_per_job(given)?,

@@ -20,5 +20,5 @@ pub use handle::Handle;
 pub use kind::Kind;
 pub use request::{Flavor, Mode, Refusal, Request, StatusNumbers, Submit, Update, Work};
 pub use response::{Progress, Response};
-pub use spec::Spec;
+pub use spec::{Parts, Spec};
 pub use write_buf::WriteBuf;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-use super::{Flavor, HEADER_LEN, Handle, Header, Kind, Magic, Refusal, Spec, StatusNumbers, WriteBuf};
+use super::{Flavor, HEADER_LEN, Handle, Header, Kind, Magic, Parts, Refusal, StatusNumbers, WriteBuf};
 
 /// One answer, borrowing what it tells of.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub enum Response<'a> {
         /// The job's handle.
         handle: Handle<'a>,
         /// The job.
-        spec: &'a Spec,
+        parts: Parts<'a>,
     },
     /// NO_JOB.
     NoJob,
@@ -76,8 +76,8 @@ impl Response<'_> {
             Response::WorkFail(handle) => handle.with_bytes(|text| short(into, Kind::WorkFail, text)),
             Response::NoJob => short(into, Kind::NoJob, &[]),
             Response::Noop => short(into, Kind::Noop, &[]),
-            Response::Assign { flavor, handle, spec } => {
-                handle.with_bytes(|text| assign(into, *flavor, text, spec));
+            Response::Assign { flavor, handle, parts } => {
+                handle.with_bytes(|text| assign(into, *flavor, text, parts));
             }
             Response::Work { kind, body } => shared(into, *kind, body),
             Response::Echo(body) => shared(into, Kind::EchoRes, body),
@@ -115,24 +115,24 @@ fn shared(into: &mut WriteBuf, kind: Kind, body: &Bytes) {
     into.put_shared(body);
 }
 
-fn assign(into: &mut WriteBuf, flavor: Flavor, handle: &[u8], spec: &Spec) {
+fn assign(into: &mut WriteBuf, flavor: Flavor, handle: &[u8], parts: &Parts<'_>) {
     let kind = match flavor {
         Flavor::Plain => Kind::JobAssign,
-        Flavor::All if !spec.reducer().is_empty() => Kind::JobAssignAll,
+        Flavor::All if !parts.reducer.is_empty() => Kind::JobAssignAll,
         Flavor::Unique | Flavor::All => Kind::JobAssignUniq,
     };
     let fields: &[&[u8]] = match kind {
-        Kind::JobAssign => &[handle, spec.function()],
-        Kind::JobAssignAll => &[handle, spec.function(), spec.unique(), spec.reducer()],
-        _ => &[handle, spec.function(), spec.unique()],
+        Kind::JobAssign => &[handle, parts.function],
+        Kind::JobAssignAll => &[handle, parts.function, parts.unique, parts.reducer],
+        _ => &[handle, parts.function, parts.unique],
     };
     let fields_len: usize = fields.iter().map(|field| field.len() + 1).sum();
-    header(into, kind, fields_len + spec.payload().len());
+    header(into, kind, fields_len + parts.payload.len());
     for field in fields {
         into.put_slice(field);
         into.put_slice(b"\0");
     }
-    spec.put_payload(into);
+    parts.put_payload(into);
 }
 
 fn status(into: &mut WriteBuf, kind: Kind, name: &[u8], progress: Option<Progress>, waiting: Option<usize>) {
@@ -153,6 +153,7 @@ fn status(into: &mut WriteBuf, kind: Kind, name: &[u8], progress: Option<Progres
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Spec;
     use crate::types::JobId;
     use bytes::Buf;
 
@@ -169,7 +170,7 @@ mod tests {
             Spec::parse(Kind::SubmitReduceJob, Bytes::from_static(b"f\0u\0red\0agg\0data")).unwrap();
         let (plain, _) = Spec::parse(Kind::SubmitJob, Bytes::from_static(b"f\0u\0data")).unwrap();
         let assigned = |flavor, spec: &Spec| {
-            let bytes = written(&Response::Assign { flavor, handle, spec });
+            let bytes = written(&Response::Assign { flavor, handle, parts: spec.parts() });
             let kind = Kind::from_number(u32::from_be_bytes(bytes[4..8].try_into().unwrap())).unwrap();
             (kind, String::from_utf8(bytes[HEADER_LEN..].to_vec()).unwrap())
         };

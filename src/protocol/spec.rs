@@ -14,8 +14,6 @@ const LARGEST: usize = u32::MAX as usize - 64;
 
 /// Function, unique id, reducer and payload of a job: slices of the submit's body.
 ///
-/// The body of JOB_ASSIGN_UNIQ (and JOB_ASSIGN_ALL) is the handle followed by these bytes as they came, so a job
-/// is stored the way it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     body: Bytes,
@@ -23,6 +21,31 @@ pub struct Spec {
     ends: [u16; 3],
     payload_start: u16,
     payload_len: u32,
+}
+
+/// A job's parts, wherever they are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The function's name.
+    pub function: &'a [u8],
+    /// The unique id; empty if none was given.
+    pub unique: &'a [u8],
+    /// The reducer's name; empty for all but reduce jobs.
+    pub reducer: &'a [u8],
+    /// The payload, any bytes.
+    pub payload: &'a [u8],
+    /// The shared memory that the payload lies in, if it does: it need not be copied to be sent.
+    pub shared: Option<&'a Bytes>,
+}
+
+impl Parts<'_> {
+    /// Writes the payload, without a copy if it is large.
+    pub fn put_payload(&self, into: &mut WriteBuf) {
+        match self.shared {
+            Some(shared) if self.payload.len() > COPIED => into.put_shared(&shared.slice_ref(self.payload)),
+            _ => into.put_slice(self.payload),
+        }
+    }
 }
 
 impl Spec {
@@ -129,13 +152,10 @@ impl Spec {
         &self.body[usize::from(self.payload_start)..]
     }
 
-    /// Writes the payload, without a copy if it is large.
-    pub fn put_payload(&self, into: &mut WriteBuf) {
-        if self.body.len() <= COPIED {
-            into.put_slice(self.payload());
-        } else {
-            into.put_shared(&self.body.slice(usize::from(self.payload_start)..));
-        }
+    /// The job as it is handed out.
+    pub fn parts(&self) -> Parts<'_> {
+        let (function, unique, reducer) = (self.function(), self.unique(), self.reducer());
+        Parts { function, unique, reducer, payload: self.payload(), shared: Some(&self.body) }
     }
 
     /// Bytes of memory that keeping this takes, its payload only if it is at hand.

@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use super::driver::{Ending, Plan, drive};
 use super::page_cache::PageCache;
-use super::script::Model;
+use super::script::{MANY, Model};
 use super::shim::{Bench, quick_place};
 use super::trace::Event;
 use super::watch::{Expected, Watch, check};
@@ -41,6 +41,16 @@ fn no_power_cut_loses_what_was_acknowledged_or_brings_back_what_was_done() {
     }
     println!("{totals:?}");
     assert!(totals.unsynced > totals.images, "the images say little: too little was unsynced in them");
+}
+
+#[test]
+fn no_power_cut_while_ends_are_put_away_brings_back_what_was_done() {
+    let bench = Bench::new();
+    let plans = [Plan { seed: MANY, batches: 30, ending: Ending::Kill }];
+    drive(&bench, plans[0]);
+    let watch = Watch::new(PageCache::default(), Model::default(), &plans);
+    let images = number("GEARHOUSE_POWER_CUTS", CUTS as u64) as usize / 10;
+    println!("{:?}", cut_at_many_points(&bench.trace(), watch, 1, images));
 }
 
 #[test]
@@ -95,12 +105,13 @@ pub fn cut_at_many_points(events: &[Event], mut watch: Watch<'_>, seed: u64, ima
     let share = images as f64 / (3 * syncs * each) as f64;
     let mut totals = Totals { events: events.len(), syncs, ..Totals::default() };
     let (to_check, images) = mpsc::sync_channel::<Image>(8);
-    let images = Mutex::new(images);
+    let images = Arc::new(Mutex::new(images));
     let count = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let checkers: Vec<_> = (0..2)
             .map(|_| {
-                scope.spawn(|| {
+                let (images, count) = (images.clone(), &count);
+                scope.spawn(move || {
                     while let Ok(image) = { images.lock().unwrap().recv() } {
                         image.check();
                         count.fetch_add(1, Ordering::Relaxed);
@@ -108,6 +119,8 @@ pub fn cut_at_many_points(events: &[Event], mut watch: Watch<'_>, seed: u64, ima
                 })
             })
             .collect();
+        // When all who check have failed there is nobody to take images, and sending one says so.
+        drop(images);
         for (index, event) in events.iter().enumerate() {
             watch.apply(event);
             let is_sync_over = is_end_of_sync(event);

@@ -80,8 +80,13 @@ impl Model {
 /// A seed whose third batch is so large that the index of the write-ahead log has to grow for it.
 pub const LARGE: u64 = 999;
 
+/// Seeds that end in this digit end more jobs at once than are put away in one commit.
+pub const MANY: u64 = 9;
+
 /// Batches from a seed.
 pub struct Script {
+    /// Batches until there are many jobs, and then that all of them end.
+    until_many: Option<u32>,
     /// Batches until the large one.
     until_large: Option<u32>,
     random: fastrand::Rng,
@@ -92,7 +97,8 @@ pub struct Script {
 impl Script {
     pub fn new(seed: u64, alive: Model, first: u64) -> Self {
         let until_large = (seed == LARGE).then_some(2);
-        Self { until_large, random: fastrand::Rng::with_seed(seed), alive, next: first }
+        let until_many = (seed % 10 == MANY && seed != LARGE).then_some(4);
+        Self { until_many, until_large, random: fastrand::Rng::with_seed(seed), alive, next: first }
     }
 
     /// The largest number given out so far.
@@ -114,6 +120,17 @@ impl Script {
                 batch.push(record);
             }
         }
+        if self.until_many == Some(1) {
+            for _ in 0..3000 {
+                let record = self.queued(3);
+                self.alive.apply(&record);
+                batch.push(record);
+            }
+            self.until_many = Some(0);
+            // They end with the next batch, below.
+            return batch;
+        }
+        self.until_many = self.until_many.and_then(|batches| batches.checked_sub(1));
         self.until_large = self.until_large.and_then(|batches| batches.checked_sub(1));
         let (most, largest) = match self.random.u32(..20) {
             0 => (120, 8000),

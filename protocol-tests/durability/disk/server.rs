@@ -47,6 +47,24 @@ impl Server {
         (server.wait(), server.log())
     }
 
+    /// Starts one that may refuse; its exit code if it did.
+    pub fn refusal_or_not(bench: &Bench) -> (Option<ExitStatus>, String) {
+        let mut server = Server::try_start(bench, false, &[]);
+        let status = eventually("the server serves or ends", || match server.child.try_wait().unwrap() {
+            Some(status) => Some(Some(status)),
+            None => TcpStream::connect(server.address).ok().filter(|_| server.serves()).map(|_| None),
+        });
+        (status, server.log())
+    }
+
+    /// Whether an echo comes back: before all is read, connections are accepted by the system only.
+    fn serves(&self) -> bool {
+        use std::io::{Read as _, Write as _};
+        let Ok(mut stream) = TcpStream::connect(self.address) else { return false };
+        let mut answer = [0; 8];
+        stream.write_all(b"version\n").is_ok() && stream.read(&mut answer).is_ok_and(|read| read > 0)
+    }
+
     fn try_start(bench: &Bench, records: bool, options: &[&str]) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));

@@ -22,7 +22,7 @@ use gearhouse::types::{ConnId, Timestamp};
 
 pub use self::keeping::Safe;
 use self::state::{Ability, Function, Job, Peer, Schedule, Sleep, State};
-use super::ask::Ask;
+use super::ask::{Ask, Submit};
 use super::seen::Seen;
 use gearhouse::protocol::Kind;
 
@@ -247,9 +247,9 @@ impl Model {
     /// Bytes of memory that all takes, at the most. What is on the disk may be there without its payload: that is left
     /// to the engine.
     fn memory(&self) -> u64 {
-        let jobs = self.jobs.iter().map(|job| job.body_len);
-        let schedules = self.schedules.iter().map(|schedule| schedule.submit.body().len());
-        jobs.chain(schedules).map(memory_of).sum()
+        let jobs = self.jobs.iter().map(|job| memory_of(&job.unique, &job.reducer, &job.payload));
+        let schedules = self.schedules.iter().map(|schedule| memory_of_schedule(&schedule.submit));
+        jobs.chain(schedules).sum()
     }
 
     /// How much of that may be on the disk only.
@@ -325,9 +325,15 @@ impl Model {
     }
 }
 
-/// What a body takes in memory, as the server accounts it.
-fn memory_of(body_len: usize) -> u64 {
-    200 + body_len as u64
+/// What a job takes in memory, as the server accounts it: its function's name is not repeated.
+fn memory_of(unique: &[u8], reducer: &[u8], payload: &[u8]) -> u64 {
+    let index = if unique.is_empty() { 0 } else { 48 };
+    96 + index + (unique.len() + reducer.len() + payload.len()) as u64
+}
+
+/// What a recurring job takes in memory, as the server accounts it.
+fn memory_of_schedule(submit: &Submit) -> u64 {
+    160 + submit.body().len() as u64
 }
 
 /// What a function takes in memory, as the server accounts it.

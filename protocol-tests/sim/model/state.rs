@@ -46,7 +46,6 @@ pub struct Job {
     pub unique: Bytes,
     pub reducer: Bytes,
     pub payload: Bytes,
-    pub body_len: usize,
     pub priority: Priority,
     pub kept: bool,
     /// Another job with its unique id came back with it: no one joins this one.

@@ -9,7 +9,7 @@ use super::super::ask::{Form, Submit};
 use super::super::cron;
 use super::super::item::first_argument;
 use super::super::seen::Seen;
-use super::{Job, Model, Schedule, State, memory_of};
+use super::{Job, Model, Schedule, State, memory_of, memory_of_schedule};
 
 impl Model {
     /// One JOB_CREATED or one ERROR.
@@ -96,8 +96,8 @@ impl Model {
                 && schedule.submit.function == submit.function
                 && (!is_dash || schedule.submit.payload == submit.payload)
         });
-        let released = replaced.map_or(0, |index| memory_of(self.schedules[index].submit.body().len()));
-        let memory = self.memory() - released + memory_of(submit.body().len());
+        let released = replaced.map_or(0, |index| memory_of_schedule(&self.schedules[index].submit));
+        let memory = self.memory() - released + memory_of_schedule(submit);
         let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
         if is_full || !self.has_room(memory, Some(conn), seen) {
             return Err("QUEUE_ERROR");
@@ -166,12 +166,11 @@ impl Model {
     ) -> Result<usize, &'static str> {
         let found = self.functions.iter().find(|function| function.name == submit.function);
         let limit = found.expect("it was found or made").limits[priority as usize];
-        let body_len = submit.body().len();
         if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize) {
             return Err("QUEUE_ERROR");
         }
         let is_queued = client.is_none() && seen.take_queued(&submit.body());
-        let memory = self.memory() + memory_of(body_len);
+        let memory = self.memory() + memory_of(&submit.unique, &reducer, &submit.payload);
         let has_room = is_queued && memory - self.memory_on_disk(seen) <= self.settings.max_memory
             || self.has_room(memory, client, seen);
         if !has_room || (!submit.is_foreground() && seen.keeps_nothing()) {
@@ -188,7 +187,6 @@ impl Model {
             unique: submit.unique.clone(),
             reducer,
             payload: submit.payload.clone(),
-            body_len,
             priority,
             kept: false,
             is_double: false,

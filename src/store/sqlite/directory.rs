@@ -1,7 +1,7 @@
 //! The data directory: who may use it, and which files it holds.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,33 @@ use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::{AFS_SUPER_MAGIC, CODA_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::unistd::geteuid;
 
+use super::wal;
 use crate::store::StoreError;
+
+/// The file that is locked.
+const LOCK: &str = "lock";
 
 /// The file that holds the jobs.
 const JOBS: &str = "jobs.db";
+
+/// What the file `lock` says, so that a file that goes missing is missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Use {
+    /// There is a write-ahead log, and without it the last changes are not known.
+    Running,
+    /// All is in the file that holds the jobs.
+    Stopped,
+}
+
+impl Use {
+    /// As many bytes, so that one is written over the other whole or not at all.
+    const fn text(self) -> &'static str {
+        match self {
+            Use::Running => "running\n",
+            Use::Stopped => "stopped\n",
+        }
+    }
+}
 
 /// Bytes set aside for a full disk: what is gathered in memory and the ends of running jobs fit in.
 const RESERVE: i64 = 16 << 20;
@@ -35,8 +58,7 @@ impl Drop for Directory {
 impl Directory {
     /// Takes the directory, made if there is none: readable by its owner only, since payloads may be private.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
-        let fault = |source| StoreError::Io { path: path.to_owned(), source };
-        make_directory(path).map_err(fault)?;
+        make_directory(path).map_err(|source| fault(path, source))?;
         Self::lock_made(path)
     }
 
@@ -50,10 +72,10 @@ impl Directory {
 
     fn lock_made(path: &Path) -> Result<Self, StoreError> {
         check_owner(path)?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         // One that is there need not be writable to be locked: a copy on a read-only disk can be looked at.
         let lock = File::open(&lock_path).or_else(|_| make(&lock_path));
-        let lock = lock.map_err(|source| StoreError::Io { path: lock_path.clone(), source })?;
+        let lock = lock.map_err(|source| fault(&lock_path, source))?;
         warn_of_network(path);
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), lock }),
@@ -81,6 +103,54 @@ impl Directory {
         fs::remove_file(self.path.join("reserve")).is_ok()
     }
 
+    /// Whether all files are there that must be, and the write-ahead log is no worse than a power cut leaves it.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let said = fs::read(self.path.join(LOCK)).unwrap_or_default();
+        let is = |use_: Use| said == use_.text().as_bytes();
+        let is_marked = is(Use::Running) || is(Use::Stopped);
+        let (log, journal) = (self.beside("-wal"), self.beside("-journal"));
+        let has_content = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        let damaged = |path, what: &str| Err(StoreError::Damaged { path, what: what.to_owned() });
+        if !has_content(&self.jobs()) && (is_marked || has_content(&log)) {
+            return damaged(self.jobs(), "it is missing or empty, and there was a store here");
+        }
+        if is(Use::Running) && !log.exists() {
+            return damaged(log, "it is missing, and it held the last changes before a crash");
+        }
+        match wal::damage(&log) {
+            // A store that is being made, or an import that was broken off, is another matter.
+            Ok(None)
+                if is_marked
+                    && !has_content(&log)
+                    && !has_content(&journal)
+                    && is_cut_short(&self.jobs()) =>
+            {
+                damaged(self.jobs(), "it is shorter than it was written")
+            }
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => damaged(log, &what),
+            Err(source) => Err(StoreError::Io { path: log, source }),
+        }
+    }
+
+    /// Notes how the files are used.
+    pub fn mark(&self, use_: Use) -> Result<(), StoreError> {
+        let path = self.path.join(LOCK);
+        let marked = File::options().write(true).open(&path).and_then(|mut file| {
+            file.write_all(use_.text().as_bytes())?;
+            file.sync_all()
+        });
+        marked.map_err(|source| fault(&path, source))
+    }
+
+    /// Makes the files that SQLite would make: it does not say why it cannot.
+    pub fn make_files(&self) -> Result<(), StoreError> {
+        for path in [self.jobs(), self.beside("-wal")] {
+            make(&path).map_err(|source| fault(&path, source))?;
+        }
+        Ok(())
+    }
+
     /// Makes safe which files there are. SQLite does so when it makes its write-ahead log, but does not say if it fails.
     pub fn sync(&self) -> Result<(), StoreError> {
         let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
@@ -105,6 +175,26 @@ impl Directory {
     /// A file beside the one that holds the jobs: its write-ahead log and the like.
     pub fn beside(&self, ending: &str) -> PathBuf {
         self.path.join(format!("{JOBS}{ending}"))
+    }
+}
+
+/// Whether a database whose write-ahead log is empty lacks pages that its head counts. What cannot be read is told by
+/// SQLite.
+fn is_cut_short(path: &Path) -> bool {
+    let mut head = [0; 100];
+    let read =
+        File::open(path).and_then(|mut file| file.read_exact(&mut head).and_then(|()| file.metadata()));
+    let Ok(found) = read else { return false };
+    let page = u64::from(u16::from_be_bytes([head[16], head[17]]));
+    let pages = u64::from(u32::from_be_bytes([head[28], head[29], head[30], head[31]]));
+    // The count holds if the last who changed the file knew of it.
+    head[24..28] == head[92..96] && found.len() < page * pages
+}
+
+fn fault(path: &Path, source: io::Error) -> StoreError {
+    match source.kind() {
+        io::ErrorKind::StorageFull => StoreError::Full { path: path.to_owned() },
+        _ => StoreError::Io { path: path.to_owned(), source },
     }
 }
 

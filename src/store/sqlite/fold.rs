@@ -17,8 +17,11 @@ const STEP: usize = 256;
 /// Rows that are applied in a commit of their own, when nothing else is to be done.
 const IDLE_STEP: usize = 2000;
 
-/// Pages given back to the file system in one go.
-const VACUUM_PAGES: u32 = 500;
+/// Pages given back to the file system in one go, when nothing else is to be done.
+const VACUUM_PAGES: usize = 500;
+
+/// Most pages given back in a commit that has other work.
+const VACUUM_BESIDE: usize = 64;
 
 /// What `ops` holds and the tables do not show yet.
 #[derive(Debug, Default)]
@@ -91,6 +94,9 @@ impl Fold {
         if self.under_way.is_none() && self.gathered.len() >= GATHERED {
             self.begin();
         }
+        if self.under_way.is_none() && self.may_vacuum && is_mostly_free(transaction)? {
+            vacuum(transaction, beside.clamp(1, VACUUM_BESIDE))?;
+        }
         self.apply(transaction, STEP.max(beside.saturating_mul(4)))
     }
 
@@ -149,6 +155,20 @@ fn rewrite(transaction: &Transaction<'_>, id: JobId, standing: Standing) -> rusq
     Ok(())
 }
 
+/// Gives free pages at the end of the file back to the file system, moving others there first.
+fn vacuum(connection: &Connection, pages: usize) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// Whether so much of the file is free that it should shrink although new rows could use the room.
+fn is_mostly_free(connection: &Connection) -> rusqlite::Result<bool> {
+    let pages = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    Ok(pages("freelist_count")? > pages("page_count")? / 2)
+}
+
 /// A bounded piece of folding, or of giving space back. Whether there is more.
 pub(super) fn tidy(connection: &mut Connection, fold: &mut Fold) -> rusqlite::Result<bool> {
     if fold.under_way.is_none() && fold.gathered.len() > 0 {
@@ -165,12 +185,12 @@ pub(super) fn tidy(connection: &mut Connection, fold: &mut Fold) -> rusqlite::Re
         let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         fold.may_vacuum = free > 0;
         if free > 0 {
-            let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
-            let mut rows = statement.query([])?;
-            while rows.next()?.is_some() {}
+            vacuum(connection, VACUUM_PAGES)?;
         } else {
             // The write-ahead log too: what it holds moves to the data file, and the file shrinks.
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            // And what was read and written of it need not be kept in memory.
+            connection.execute_batch("PRAGMA shrink_memory")?;
         }
         return Ok(fold.may_vacuum);
     }

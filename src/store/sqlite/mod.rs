@@ -17,6 +17,7 @@ mod row;
 mod salvage;
 mod schema;
 mod verify;
+mod wal;
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ pub use self::replay::Damage;
 pub use self::verify::{Counts, Fault};
 
 use self::checkpoint::Checkpoints;
-use self::directory::Directory;
+use self::directory::{Directory, Use};
 use self::fold::Fold;
 use self::salvage::Salvaged;
 use super::{Reader, Store, StoreError};
@@ -44,6 +45,8 @@ pub struct SqliteStore {
     fold: Fold,
     salvage: bool,
     damage: Vec<Fault>,
+    /// It was read back, and nothing but a full disk was met since.
+    is_sound: bool,
     // Dropped last: closing the connection still writes.
     directory: Directory,
 }
@@ -58,6 +61,13 @@ impl SqliteStore {
     /// The directory is in use, someone else's, not writable, or holds what this version cannot read.
     pub fn open(path: &Path, salvage: bool) -> Result<Self, StoreError> {
         let directory = Directory::lock(path)?;
+        match directory.check() {
+            Err(error @ StoreError::Damaged { .. }) if salvage => {
+                tracing::warn!("{error}; going on with what is left, since --salvage was said");
+            }
+            checked => checked?,
+        }
+        directory.make_files()?;
         let opened = schema::open(&directory.jobs());
         let (connection, checkpoints) = match opened {
             // Set aside for a full disk, also at start.
@@ -67,7 +77,15 @@ impl SqliteStore {
         if !directory.set_reserve_aside() {
             tracing::warn!("{}: no room to set aside for a full disk", path.display());
         }
-        Ok(Self { directory, connection, checkpoints, fold: Fold::default(), salvage, damage: Vec::new() })
+        Ok(Self {
+            directory,
+            connection,
+            checkpoints,
+            fold: Fold::default(),
+            salvage,
+            damage: Vec::new(),
+            is_sound: false,
+        })
     }
 
     /// What was found damaged and taken out by [`Store::replay`].
@@ -84,7 +102,8 @@ impl SqliteStore {
     fn salvage(&mut self) -> Result<(), StoreError> {
         let path = self.directory.jobs();
         // Before anything is written behind what an earlier process left.
-        self.judge(checkpoint::run_all(&self.connection))?;
+        let checkpointed = checkpoint::run_all(&self.connection);
+        self.judge(checkpointed)?;
         let salvaged = salvage::take_out(&mut self.connection);
         match self.judge(salvaged)? {
             Salvaged::Pages(fault) => Err(StoreError::DamagedPages { path, what: fault.to_string() }),
@@ -99,17 +118,31 @@ impl SqliteStore {
     }
 
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
-    fn judge<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn judge<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
         let error = match result {
             Ok(done) => return Ok(done),
             Err(error) => from_sqlite(&self.directory.jobs(), &error),
         };
-        if !matches!(error, StoreError::Full { .. })
-            && let Err(error) = checkpoint::allow_at_close(&self.connection, false)
-        {
-            tracing::error!("{}: {error}", self.directory.jobs().display());
+        if !matches!(error, StoreError::Full { .. }) {
+            self.is_sound = false;
+            if let Err(error) = checkpoint::allow_at_close(&self.connection, false) {
+                tracing::error!("{}: {error}", self.directory.jobs().display());
+            }
         }
         Err(error)
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // Before the connection is closed, which moves the write-ahead log and removes it.
+        if self.is_sound
+            && let Err(error) = self.directory.mark(Use::Stopped)
+        {
+            tracing::warn!("{error}");
+            // Then it has to stay: what is on disk may say that it must be there.
+            let _ = checkpoint::allow_at_close(&self.connection, false);
+        }
     }
 }
 
@@ -120,22 +153,29 @@ impl Store for SqliteStore {
         }
         let replayed = replay::replay(&self.connection, &self.directory.jobs(), false, each)?;
         self.fold = replayed.fold;
-        self.judge(checkpoint::run_all(&self.connection))?;
+        let checkpointed = checkpoint::run_all(&self.connection);
+        self.judge(checkpointed)?;
         let first = JobId(replayed.next_number);
-        match self.judge(schema::reserve_numbers(&self.connection, first)) {
+        let reserved = schema::reserve_numbers(&self.connection, first);
+        match self.judge(reserved) {
             Err(StoreError::Full { .. }) if self.use_reserve() => {
-                self.judge(schema::reserve_numbers(&self.connection, first))?;
+                let reserved = schema::reserve_numbers(&self.connection, first);
+                self.judge(reserved)?;
             }
             reserved => reserved?,
         }
         self.directory.sync()?;
-        self.judge(checkpoint::allow_at_close(&self.connection, true))?;
+        self.directory.mark(Use::Running)?;
+        let allowed = checkpoint::allow_at_close(&self.connection, true);
+        self.judge(allowed)?;
+        self.is_sound = true;
         Ok(first)
     }
 
     fn append(&mut self, batch: &[Record<'static>]) -> Result<(), StoreError> {
         // Before and not after: who waits for this batch need not wait for what the last one made due.
-        self.judge(self.checkpoints.run_if_due(&self.connection))?;
+        let checkpointed = self.checkpoints.run_if_due(&self.connection);
+        self.judge(checkpointed)?;
         let appended = append::append(&mut self.connection, &mut self.fold, batch);
         self.judge(appended)
     }
@@ -151,7 +191,8 @@ impl Store for SqliteStore {
     fn tidy(&mut self) -> Result<bool, StoreError> {
         let tidied = fold::tidy(&mut self.connection, &mut self.fold);
         let more = self.judge(tidied)?;
-        self.judge(self.checkpoints.run_if_due(&self.connection))?;
+        let checkpointed = self.checkpoints.run_if_due(&self.connection);
+        self.judge(checkpointed)?;
         Ok(more)
     }
 

@@ -13,8 +13,21 @@ use crate::protocol::Spec;
 use crate::store::StoreError;
 use crate::types::JobId;
 
-/// Rows after which progress is logged.
+/// Jobs after which progress is logged: about a second's.
 const PROGRESS: u64 = 1_000_000;
+
+/// A number as people read it: `3,400,000`.
+struct Grouped(u64);
+
+impl std::fmt::Display for Grouped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 >= 1000 {
+            write!(f, "{},{:03}", Grouped(self.0 / 1000), self.0 % 1000)
+        } else {
+            write!(f, "{}", self.0)
+        }
+    }
+}
 
 /// Something that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +166,9 @@ impl Replay<'_> {
     }
 
     fn jobs_in_order(&mut self, fold: &Fold, last: &mut i64) -> rusqlite::Result<()> {
+        // Only to show how far this is: what cannot be counted is found below.
+        let total =
+            self.connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0)).unwrap_or(0_i64);
         let mut select = self.connection.prepare("SELECT id, meta FROM job ORDER BY id")?;
         let mut rows = select.query([])?;
         let mut count = 0_u64;
@@ -161,8 +177,11 @@ impl Replay<'_> {
             self.job(fold, *last, row::bytes(found, 1))?;
             count += 1;
             if count.is_multiple_of(PROGRESS) {
-                tracing::info!("{count} jobs read so far");
+                tracing::info!("{} of {} jobs read", Grouped(count), Grouped(total.unsigned_abs()));
             }
+        }
+        if count > 0 {
+            tracing::info!("{} jobs read", Grouped(count));
         }
         Ok(())
     }
@@ -245,5 +264,16 @@ impl Replay<'_> {
             self.damage.push(Damage::row("numbers", 1));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        let shown = [0, 999, 1000, 3_400_000, 1_002_003].map(|number| Grouped(number).to_string());
+        assert_eq!(shown, ["0", "999", "1,000", "3,400,000", "1,002,003"]);
     }
 }

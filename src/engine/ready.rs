@@ -1,0 +1,128 @@
+//! Jobs of one function and priority that may be handed out, in the order of their places.
+//!
+//! Nearly every job stands where its number says. For those one bit is enough: a page has 64 of them, so that a long
+//! queue takes a fraction of a byte a job, and many short ones no more than an ordered set of numbers would.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::types::JobId;
+
+/// An ordered set of (place, job).
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// Jobs whose place is their number: number / 64 and a bit for each.
+    pages: BTreeMap<u64, u64>,
+    /// Jobs that were sent to a later place.
+    moved: BTreeSet<(u64, JobId)>,
+    len: usize,
+}
+
+impl Ready {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn insert(&mut self, place: u64, id: JobId) {
+        let is_new = if place == id.0 {
+            let bits = self.pages.entry(page(id)).or_default();
+            let before = *bits;
+            *bits |= bit(id);
+            before != *bits
+        } else {
+            self.moved.insert((place, id))
+        };
+        self.len += usize::from(is_new);
+    }
+
+    pub fn remove(&mut self, place: u64, id: JobId) {
+        let was_there = if place == id.0 {
+            let Some(bits) = self.pages.get_mut(&page(id)) else { return };
+            let before = *bits;
+            *bits &= !bit(id);
+            let is_changed = before != *bits;
+            if *bits == 0 {
+                self.pages.remove(&page(id));
+            }
+            is_changed
+        } else {
+            self.moved.remove(&(place, id))
+        };
+        self.len -= usize::from(was_there);
+    }
+
+    pub fn contains(&self, place: u64, id: JobId) -> bool {
+        if place == id.0 {
+            self.pages.get(&page(id)).is_some_and(|bits| bits & bit(id) != 0)
+        } else {
+            self.moved.contains(&(place, id))
+        }
+    }
+
+    /// The job that is next.
+    pub fn first(&self) -> Option<JobId> {
+        let unmoved = self.pages.first_key_value().map(|(page, bits)| first_of(*page, *bits));
+        match (unmoved, self.moved.first()) {
+            (Some(id), Some((place, moved))) => Some(if *place < id.0 { *moved } else { id }),
+            (Some(id), None) => Some(id),
+            (None, moved) => moved.map(|(_, id)| *id),
+        }
+    }
+
+    /// Places and jobs, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, JobId)> {
+        let mut unmoved = self.pages.iter().flat_map(|(page, bits)| jobs_of(*page, *bits)).peekable();
+        let mut moved = self.moved.iter().copied().peekable();
+        std::iter::from_fn(move || match (unmoved.peek(), moved.peek()) {
+            (Some(id), Some((place, _))) if *place < id.0 => moved.next(),
+            (Some(_), _) => unmoved.next().map(|id| (id.0, id)),
+            (None, _) => moved.next(),
+        })
+    }
+}
+
+fn page(id: JobId) -> u64 {
+    id.0 / u64::from(u64::BITS)
+}
+
+fn bit(id: JobId) -> u64 {
+    1 << (id.0 % u64::from(u64::BITS))
+}
+
+fn first_of(page: u64, bits: u64) -> JobId {
+    JobId(page * u64::from(u64::BITS) + u64::from(bits.trailing_zeros()))
+}
+
+fn jobs_of(page: u64, mut bits: u64) -> impl Iterator<Item = JobId> {
+    std::iter::from_fn(move || {
+        let id = (bits != 0).then(|| first_of(page, bits))?;
+        bits &= bits - 1;
+        Some(id)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_is_an_ordered_set(steps in prop::collection::vec((any::<bool>(), 1..200_u64, 0..3_u64), 0..200)) {
+            let (mut ready, mut model) = (Ready::default(), BTreeSet::new());
+            for (inserts, number, moved) in steps {
+                let (place, id) = (number + moved * 500, JobId(number));
+                if inserts {
+                    ready.insert(place, id);
+                    model.insert((place, id));
+                } else {
+                    ready.remove(place, id);
+                    model.remove(&(place, id));
+                }
+                prop_assert_eq!(ready.contains(place, id), inserts);
+                prop_assert_eq!(ready.len(), model.len());
+                prop_assert_eq!(ready.first(), model.first().map(|(_, id)| *id));
+                prop_assert!(ready.iter().eq(model.iter().copied()));
+            }
+        }
+    }
+}

@@ -163,7 +163,8 @@ impl Image {
     fn check(self) {
         // A copy of what is wrong, before it is opened, is worth more than a message.
         let kept = std::env::var_os("GEARHOUSE_POWER_CUT_KEEP").map(PathBuf::from);
-        if let Some(kept) = &kept {
+        if let Some(kept) = kept.map(|kept| kept.join(format!("{:?}", std::thread::current().id()))) {
+            let kept = &kept;
             let _ = std::fs::remove_dir_all(kept);
             std::fs::create_dir_all(kept).unwrap();
             for entry in std::fs::read_dir(self.folder.path()).unwrap().flatten() {

@@ -128,8 +128,8 @@ impl Broker {
     }
 
     /// Carries out a batch of requests of one connection, in order, under one lock. The answers are in its outbox
-    /// when this returns; its own task is not told of them, since it is the caller.
-    pub fn apply(&self, now: Timestamp, conn: ConnId, outbox: &Outbox, batch: &mut Vec<Request>) {
+    /// when this returns, and leave by the end of the turn, see [`turn`].
+    pub fn apply(&self, now: Timestamp, conn: ConnId, outbox: &Arc<Outbox>, batch: &mut Vec<Request>) {
         debug_assert!(batch.len() <= BATCH);
         self.with_engine(Some((conn, outbox)), |engine, delivery| {
             for request in batch.drain(..) {
@@ -243,7 +243,11 @@ impl Broker {
         self.lock().check_empty();
     }
 
-    fn with_engine(&self, own: Option<(ConnId, &Outbox)>, run: impl FnOnce(&mut Engine, &mut Delivery<'_>)) {
+    fn with_engine(
+        &self,
+        own: Option<(ConnId, &Arc<Outbox>)>,
+        run: impl FnOnce(&mut Engine, &mut Delivery<'_>),
+    ) {
         let mut delivery = Delivery::new(self, own);
         let durable = self.durable();
         let must_rearm = {

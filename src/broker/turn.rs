@@ -37,7 +37,7 @@ pub fn end() {
 }
 
 /// A batch was applied that sent something to these.
-pub fn note(outboxes: impl Iterator<Item = Arc<Outbox>>) {
+pub(super) fn note(outboxes: impl Iterator<Item = Arc<Outbox>>) {
     if !IS_SERVING.get() {
         outboxes.for_each(|outbox| outbox.attend());
         return;

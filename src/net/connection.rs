@@ -1,8 +1,8 @@
 //! The loop of one connection: one read, one lock, one write.
 //!
 //! A read brings what the socket holds, often many packets; they are decoded and applied under one lock; the
-//! answers, and what others sent meanwhile, leave in one vectored write. While a write is stuck nothing is read: a
-//! peer that does not listen is not listened to.
+//! answers, and what others sent meanwhile, leave in one vectored write at the end of the thread's turn
+//! ([`crate::broker::turn`]). While a write is stuck nothing is read: a peer that does not listen is not listened to.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::Decoder;
 
 use super::read::read_some;
-use crate::broker::{BATCH, Broker, Wait, turn};
+use crate::broker::{BATCH, Broker, Wait};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::{Lister, PeerInfo};
@@ -53,7 +53,7 @@ pub async fn serve(stream: TcpStream, peer: PeerInfo, rules: Rules) {
     let conn = session.conn;
     tracing::debug!(%conn, %address, "connected");
     let (reader, writer) = stream.into_split();
-    session.outbox.set_sink(Box::new(Writer(writer)));
+    session.outbox.open(Box::new(Writer(writer)));
     let mut connection = Connection::new(reader, session);
     let reason = match connection.run().await {
         Ok(reason) => reason.to_owned(),
@@ -86,7 +86,7 @@ impl Drop for Session {
     /// Also when the task is cancelled: no job may stay with a connection that is gone.
     fn drop(&mut self) {
         self.rules.broker.close(self.rules.clock.now(), self.conn);
-        self.outbox.drop_sink();
+        self.outbox.close();
     }
 }
 
@@ -142,29 +142,36 @@ impl Connection {
 
     /// Returns why it ended.
     async fn run(&mut self) -> io::Result<&'static str> {
-        let mut must_flush = true;
         loop {
-            if must_flush && let Some(reason) = self.flush().await? {
+            if let Some(reason) = self.flush().await? {
                 return Ok(reason);
             }
-            must_flush = true;
+            if let Some(reason) = self.read().await? {
+                return Ok(reason);
+            }
+        }
+    }
+
+    /// Reads and carries out, until this task must write. Mostly it need not: answers are written at the end of the
+    /// thread's turn.
+    async fn read(&mut self) -> io::Result<Option<&'static str>> {
+        loop {
             self.session.rules.broker.room().await;
             let missing = self.codec.missing(self.input.len());
             let deadline = self.deadline();
             let read = tokio::select! {
                 biased;
-                () = self.session.outbox.changed() => continue,
+                () = self.session.outbox.changed() => return Ok(None),
                 read = read_some(&mut self.reader, &mut self.input, missing) => read?,
-                () = sleep_until(deadline) => return Ok("it was silent for too long"),
+                () = sleep_until(deadline) => return Ok(Some("it was silent for too long")),
             };
             if read == 0 {
-                return Ok("the peer left");
+                return Ok(Some("the peer left"));
             }
             self.heard = now();
             self.carry_out().await?;
-            if !self.session.outbox.is_held() {
-                turn::note([self.session.outbox.clone()].into_iter());
-                must_flush = false;
+            if self.session.outbox.is_held() {
+                return Ok(None);
             }
         }
     }
@@ -234,13 +241,14 @@ impl Connection {
         while more {
             let mut text = Vec::new();
             more = self.session.rules.broker.list(&mut lister, ROWS, &mut text);
-            outbox.put_list(&text.into());
+            outbox.put_piece(&text.into());
             if more && self.flush().await?.is_some() {
                 return Ok(());
             }
         }
         outbox.end_list();
-        Ok(())
+        // Why the connection ends, if it does, is found again by whoever comes next.
+        self.flush().await.map(drop)
     }
 
     /// Writes all that may leave. Returns why the connection ends, if it is to end.

@@ -87,7 +87,11 @@ impl WriteBuf {
             let WriteBuf { mut tail, .. } = std::mem::take(self);
             tail.clear();
             if (1..=SPARE_BYTES).contains(&tail.capacity()) {
-                SPARE.with_borrow_mut(|spare| if spare.len() < SPARES { spare.push(tail) });
+                SPARE.with_borrow_mut(|spare| {
+                    if spare.len() < SPARES {
+                        spare.push(tail)
+                    }
+                });
             }
         }
     }

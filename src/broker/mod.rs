@@ -56,7 +56,7 @@ impl Broker {
         Self::with(Engine::new(settings, seed), None, max_outbox)
     }
 
-    /// A server with what a store kept, that keeps its background jobs in it.
+    /// A server with what a store kept, that keeps its background jobs in it. `read` counts what it has read so far.
     ///
     /// # Errors
     /// What is kept cannot be read, or a thread cannot be started.
@@ -66,8 +66,9 @@ impl Broker {
         seed: Seed,
         max_outbox: usize,
         store: Box<dyn Store>,
+        read: &AtomicU64,
     ) -> Result<Arc<Self>, StoreError> {
-        let (broker, committer, loader) = Self::open_driven(now, settings, seed, max_outbox, store)?;
+        let (broker, committer, loader) = Self::open_driven(now, settings, seed, max_outbox, store, read)?;
         let broker = Arc::new(broker);
         if let Some(storage) = &broker.storage {
             storage.start(committer)?;
@@ -86,9 +87,11 @@ impl Broker {
         seed: Seed,
         max_outbox: usize,
         mut store: Box<dyn Store>,
+        read: &AtomicU64,
     ) -> Result<(Self, Committer, Loader), StoreError> {
         let mut engine = Engine::new(settings, seed);
         let first = store.replay(&mut |record| {
+            read.fetch_add(1, Ordering::Relaxed);
             if let Err(refusal) = engine.restore(now, record) {
                 tracing::error!("a recurring job is left out: {refusal}");
             }

@@ -46,15 +46,15 @@ pub struct Rules {
     pub limits: Limits,
 }
 
-/// Serves a connection until either side ends it.
-pub async fn serve(stream: TcpStream, peer: PeerInfo, rules: Rules) {
+/// Serves a connection until either side ends it. `input`: what was read of it already.
+pub async fn serve(stream: TcpStream, input: BytesMut, peer: PeerInfo, rules: Rules) {
     let address = peer.address.clone();
     let session = Session::open(peer, rules);
     let conn = session.conn;
     tracing::debug!(%conn, %address, "connected");
     let (reader, writer) = stream.into_split();
     session.outbox.open(Box::new(Writer(writer)));
-    let mut connection = Connection::new(reader, session);
+    let mut connection = Connection::new(reader, input, session);
     let reason = match connection.run().await {
         Ok(reason) => reason.to_owned(),
         Err(error) => error.to_string(),
@@ -128,12 +128,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(reader: OwnedReadHalf, session: Session) -> Self {
+    fn new(reader: OwnedReadHalf, input: BytesMut, session: Session) -> Self {
         Self {
             reader,
             codec: Codec::new(session.rules.limits.max_frame),
             session,
-            input: BytesMut::new(),
+            input,
             asked: None,
             began: None,
             heard: now(),
@@ -142,6 +142,9 @@ impl Connection {
 
     /// Returns why it ended.
     async fn run(&mut self) -> io::Result<&'static str> {
+        if !self.input.is_empty() {
+            self.carry_out().await?;
+        }
         loop {
             if let Some(reason) = self.flush().await? {
                 return Ok(reason);

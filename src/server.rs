@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -13,11 +14,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::broker::{Broker, run_timer};
+use crate::broker::{Broker, run_timer, turn};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::{Drain, Seed};
-use crate::net::{Rules, accept, bind};
+use crate::net::{Door, Rules, accept, bind};
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::types::JobId;
@@ -92,24 +93,52 @@ pub fn run(
         listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
     let runtime = runtime(config.threads)?;
     // Before anyone is told that the server runs: a signal that came sooner would end it by the system's rules.
-    let stops = {
+    let mut stops = {
         let _guard = runtime.enter();
         Stops::new(signals)?
     };
     ready(&addresses)?;
     let clock = Arc::new(Clock::new());
-    // Whoever connects while the store is read waits to be accepted.
-    let broker = broker(&config, &clock, store)?;
-    let rules = Rules { broker: broker.clone(), clock, limits: config.limits };
-    let result = runtime.block_on(serve(config, max_connections, listeners, stops, rules));
+    let result: Result<Option<Arc<Broker>>, RunError> = runtime.block_on(async {
+        let read = Arc::new(AtomicU64::new(0));
+        let door = Door::new(read.clone());
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            let listener = TcpListener::from_std(listener)?;
+            accepting.spawn(accept(listener, config.clone(), max_connections, door.clone()));
+        }
+        let broker = {
+            let (config, clock) = (config.clone(), clock.clone());
+            tokio::task::spawn_blocking(move || broker(&config, &clock, store, &read))
+        };
+        // Whoever connects while the store is read waits at the door.
+        let broker = tokio::select! {
+            broker = broker => broker.map_err(io::Error::other)??,
+            _ = stops.signalled() => return Ok(None),
+        };
+        door.open(Rules { broker: broker.clone(), clock: clock.clone(), limits: config.limits });
+        tokio::spawn({
+            let broker = broker.clone();
+            async move { run_timer(&broker, &clock).await }
+        });
+        serve(config.stop_timeout, accepting, stops, &broker).await;
+        Ok(Some(broker))
+    });
     // Connections that did not take their farewell are not waited for.
     runtime.shutdown_background();
-    broker.close_store();
+    if let Some(broker) = result? {
+        broker.close_store();
+    }
     tracing::info!("stopped");
-    result
+    Ok(())
 }
 
-fn broker(config: &Config, clock: &Clock, store: Option<SqliteStore>) -> Result<Arc<Broker>, StoreError> {
+fn broker(
+    config: &Config,
+    clock: &Clock,
+    store: Option<SqliteStore>,
+    read: &AtomicU64,
+) -> Result<Arc<Broker>, RunError> {
     let now = clock.now();
     let seed = Seed {
         // Without a store nothing is known of earlier processes: counting from the time in nanoseconds passes all their
@@ -118,45 +147,32 @@ fn broker(config: &Config, clock: &Clock, store: Option<SqliteStore>) -> Result<
         hash: RandomState::new().hash_one("gearhouse"),
     };
     let (settings, max_outbox) = (config.engine.clone(), config.limits.max_outbox);
-    match store {
-        Some(store) => Broker::open_store(now, settings, seed, max_outbox, Box::new(store)),
-        None => Ok(Arc::new(Broker::new(settings, seed, max_outbox))),
-    }
+    Ok(match store {
+        Some(store) => Broker::open_store(now, settings, seed, max_outbox, Box::new(store), read)?,
+        None => Arc::new(Broker::new(settings, seed, max_outbox)),
+    })
 }
 
+/// Returns when the server was told to end, and has done what it was told to do first.
 async fn serve(
-    config: Config,
-    max_connections: usize,
-    listeners: Vec<std::net::TcpListener>,
+    stop_timeout: Option<Duration>,
+    mut accepting: JoinSet<()>,
     mut stops: Stops,
-    rules: Rules,
-) -> Result<(), RunError> {
-    let broker = rules.broker.clone();
-
-    let mut accepting = JoinSet::new();
-    for listener in listeners {
-        let listener = TcpListener::from_std(listener)?;
-        accepting.spawn(accept(listener, config.clone(), max_connections, rules.clone()));
-    }
-    tokio::spawn({
-        let Rules { broker, clock, .. } = rules;
-        async move { run_timer(&broker, &clock).await }
-    });
-
-    let mut stop = stops.next(&broker).await;
+    broker: &Broker,
+) {
+    let mut stop = stops.next(broker).await;
     // Sockets are closed before anything else: new clients go elsewhere from now on.
     accepting.shutdown().await;
     while stop != Stop::Now {
         tracing::info!(?stop, "stopping");
         tokio::select! {
-            () = finish(&broker, stop, config.stop_timeout) => {
-                farewell(&broker).await;
+            () = finish(broker, stop, stop_timeout) => {
+                farewell(broker).await;
                 break;
             }
-            sooner = stops.next(&broker) => stop = sooner.max_haste(stop),
+            sooner = stops.next(broker) => stop = sooner.max_haste(stop),
         }
     }
-    Ok(())
 }
 
 /// Returns when all is done that the kind of stop allows, or its time is up.
@@ -207,16 +223,22 @@ impl Stops {
     }
 
     async fn next(&mut self, broker: &Broker) -> Stop {
+        tokio::select! {
+            stop = self.signalled() => stop,
+            drain = broker.shutdown_asked() => match drain {
+                Drain::Running => Stop::Graceful,
+                Drain::Queued => Stop::Drain,
+            },
+        }
+    }
+
+    async fn signalled(&mut self) -> Stop {
         loop {
             tokio::select! {
                 _ = self.term.recv() => return self.signals.term,
                 _ = self.int.recv() => return self.signals.int,
                 _ = self.usr1.recv() => if let Some(stop) = self.signals.usr1 { return stop },
                 _ = self.hup.recv() => (self.signals.hup)(),
-                drain = broker.shutdown_asked() => return match drain {
-                    Drain::Running => Stop::Graceful,
-                    Drain::Queued => Stop::Drain,
-                },
             }
         }
     }
@@ -238,6 +260,8 @@ fn runtime(threads: Option<usize>) -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.unwrap_or(available).max(1))
         .thread_name("gearhouse")
+        .on_thread_start(turn::begin)
+        .on_thread_park(turn::end)
         .enable_all()
         .build()
 }

@@ -1,5 +1,7 @@
 //! The store in a world: its threads, one step at a time; its troubles; the end of a process and the next one.
 
+use std::sync::atomic::AtomicU64;
+
 use gearhouse::broker::{Broker, Committer, Loader, Next, Wait};
 use gearhouse::engine::{Engine, Seed};
 use gearhouse::outbox::End;
@@ -76,7 +78,7 @@ pub fn boot(
     let seed = |hash| Seed { first_job: JobId(1), hash };
     let store = Box::new(disk.clone());
     let (broker, committer, loader) =
-        Broker::open_driven(now, settings(), seed(hash), swarm.max_outbox, store)
+        Broker::open_driven(now, settings(), seed(hash), swarm.max_outbox, store, &AtomicU64::new(0))
             .expect("the disk is mended");
     let mut twin = Engine::new(settings(), seed(!hash));
     let records = disk.take_replayed();

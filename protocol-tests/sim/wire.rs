@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::future::Future as _;
+use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
-use gearhouse::outbox::{End, Outbox};
+use gearhouse::outbox::{End, Outbox, Sink};
 use gearhouse::protocol::{Broken, Codec, Request, WriteBuf};
 use gearhouse::types::{ConnId, RecordNo};
 use tokio_util::codec::Decoder as _;
@@ -16,9 +17,39 @@ use tokio_util::codec::Decoder as _;
 use super::ask::Ask;
 use super::trace::shown;
 
+/// The way out of an outbox: shut but for the moments in which the connection's task writes. So all that others put
+/// there comes by that task, which must be told of it; and each world has it in its hands when bytes leave.
+#[derive(Clone, Debug, Default)]
+struct Gate(Arc<Mutex<Passage>>);
+
+#[derive(Debug, Default)]
+struct Passage {
+    is_open: bool,
+    passed: BytesMut,
+}
+
+impl Gate {
+    fn through(&self) -> std::sync::MutexGuard<'_, Passage> {
+        self.0.lock().expect("no panic under this lock")
+    }
+}
+
+impl Sink for Gate {
+    fn write(&self, bytes: &mut WriteBuf) -> io::Result<()> {
+        let mut passage = self.through();
+        if !passage.is_open {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let len = bytes.remaining();
+        passage.passed.extend_from_slice(&bytes.copy_to_bytes(len));
+        Ok(())
+    }
+}
+
 pub struct Wire {
     pub conn: ConnId,
     pub outbox: Arc<Outbox>,
+    gate: Gate,
     codec: Codec,
     /// Sent, and not yet at the server.
     pipe: BytesMut,
@@ -53,9 +84,12 @@ struct Stretch {
 
 impl Wire {
     pub fn new(conn: ConnId, outbox: Arc<Outbox>, max_frame: u64, max_outbox: usize) -> Self {
+        let gate = Gate::default();
+        outbox.open(Box::new(gate.clone()));
         Self {
             conn,
             outbox,
+            gate,
             codec: Codec::new(max_frame),
             pipe: BytesMut::new(),
             input: BytesMut::new(),
@@ -209,10 +243,13 @@ impl Wire {
             self.conn
         );
         (self.is_fed, self.is_busy) = (false, false);
-        let mut taken = WriteBuf::default();
-        let found = self.outbox.take(durable, &mut taken);
-        let len = taken.remaining();
-        let taken = taken.copy_to_bytes(len);
+        self.gate.through().is_open = true;
+        let found = self.outbox.flush(durable);
+        assert!(!found.is_full, "{} takes all there is", self.conn);
+        let mut passage = self.gate.through();
+        passage.is_open = false;
+        let taken = passage.passed.split().freeze();
+        drop(passage);
         let differs = taken.iter().zip(&due).take_while(|(taken, due)| taken == due).count();
         assert!(
             taken == due,

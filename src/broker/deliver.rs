@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Broker;
+use super::{Broker, turn};
 use crate::engine::{Drain, Output, Record};
 use crate::outbox::{End, Outbox};
 use crate::protocol::{Refusal, Response};
@@ -11,24 +11,22 @@ use crate::types::{ConnId, JobId, RecordNo};
 /// One batch's deliveries.
 pub(super) struct Delivery<'a> {
     broker: &'a Broker,
-    /// The connection whose task runs this; it needs no look-up and no wake-up.
-    own: Option<(ConnId, &'a Outbox)>,
-    to_tell: Vec<Arc<Outbox>>,
+    /// The connection whose task runs this; it needs no look-up.
+    own: Option<(ConnId, &'a Arc<Outbox>)>,
+    to_attend: Vec<Arc<Outbox>>,
     to_load: Vec<JobId>,
     has_persisted: bool,
     shutdown: Option<Drain>,
 }
 
 impl<'a> Delivery<'a> {
-    pub fn new(broker: &'a Broker, own: Option<(ConnId, &'a Outbox)>) -> Self {
-        Self { broker, own, to_tell: Vec::new(), to_load: Vec::new(), has_persisted: false, shutdown: None }
+    pub fn new(broker: &'a Broker, own: Option<(ConnId, &'a Arc<Outbox>)>) -> Self {
+        Self { broker, own, to_attend: Vec::new(), to_load: Vec::new(), has_persisted: false, shutdown: None }
     }
 
-    /// Wakes who got something: connections, the store's threads. Returns whether the server's end was asked for.
+    /// Sees to it that what was put into outboxes leaves, and wakes the store's threads. Returns whether the server's end was asked for.
     pub fn finish(self) -> Option<Drain> {
-        for outbox in self.to_tell {
-            outbox.tell();
-        }
+        turn::note(self.to_attend.into_iter());
         if let Some(storage) = &self.broker.storage {
             if self.has_persisted {
                 storage.log.signal();
@@ -40,18 +38,18 @@ impl<'a> Delivery<'a> {
         self.shutdown
     }
 
-    /// Changes the line of a connection, if it is still there; `change` says whether its task must be told.
+    /// Changes the line of a connection, if it is still there; `change` says whether it must be attended to.
     fn with_outbox(&mut self, conn: ConnId, change: impl FnOnce(&Outbox) -> bool) {
-        if let Some((own, outbox)) = self.own
-            && own == conn
-        {
-            change(outbox);
-            return;
-        }
         // Under the lock: a worker on another core could otherwise answer before JOB_CREATED is in the line.
-        let Some(outbox) = self.broker.directory.get(conn) else { return };
+        let outbox = match self.own {
+            Some((own, outbox)) if own == conn => outbox.clone(),
+            _ => match self.broker.directory.get(conn) {
+                Some(outbox) => outbox,
+                None => return,
+            },
+        };
         if change(&outbox) {
-            self.to_tell.push(outbox);
+            self.to_attend.push(outbox);
         }
     }
 }

@@ -9,6 +9,7 @@ mod directory;
 mod log;
 mod storage;
 mod timer;
+pub mod turn;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -55,7 +56,7 @@ impl Broker {
         Self::with(Engine::new(settings, seed), None, max_outbox)
     }
 
-    /// A server with what a store kept, that keeps its background jobs in it.
+    /// A server with what a store kept, that keeps its background jobs in it. `read` counts what it has read so far.
     ///
     /// # Errors
     /// What is kept cannot be read, or a thread cannot be started.
@@ -65,8 +66,9 @@ impl Broker {
         seed: Seed,
         max_outbox: usize,
         store: Box<dyn Store>,
+        read: &AtomicU64,
     ) -> Result<Arc<Self>, StoreError> {
-        let (broker, committer, loader) = Self::open_driven(now, settings, seed, max_outbox, store)?;
+        let (broker, committer, loader) = Self::open_driven(now, settings, seed, max_outbox, store, read)?;
         let broker = Arc::new(broker);
         if let Some(storage) = &broker.storage {
             storage.start(committer)?;
@@ -85,9 +87,11 @@ impl Broker {
         seed: Seed,
         max_outbox: usize,
         mut store: Box<dyn Store>,
+        read: &AtomicU64,
     ) -> Result<(Self, Committer, Loader), StoreError> {
         let mut engine = Engine::new(settings, seed);
         let first = store.replay(&mut |record| {
+            read.fetch_add(1, Ordering::Relaxed);
             if let Err(refusal) = engine.restore(now, record) {
                 tracing::error!("a recurring job is left out: {refusal}");
             }
@@ -127,8 +131,8 @@ impl Broker {
     }
 
     /// Carries out a batch of requests of one connection, in order, under one lock. The answers are in its outbox
-    /// when this returns; its own task is not told of them, since it is the caller.
-    pub fn apply(&self, now: Timestamp, conn: ConnId, outbox: &Outbox, batch: &mut Vec<Request>) {
+    /// when this returns, and leave by the end of the turn, see [`turn`].
+    pub fn apply(&self, now: Timestamp, conn: ConnId, outbox: &Arc<Outbox>, batch: &mut Vec<Request>) {
         debug_assert!(batch.len() <= BATCH);
         self.with_engine(Some((conn, outbox)), |engine, delivery| {
             for request in batch.drain(..) {
@@ -242,7 +246,11 @@ impl Broker {
         self.lock().check_empty();
     }
 
-    fn with_engine(&self, own: Option<(ConnId, &Outbox)>, run: impl FnOnce(&mut Engine, &mut Delivery<'_>)) {
+    fn with_engine(
+        &self,
+        own: Option<(ConnId, &Arc<Outbox>)>,
+        run: impl FnOnce(&mut Engine, &mut Delivery<'_>),
+    ) {
         let mut delivery = Delivery::new(self, own);
         let durable = self.durable();
         let must_rearm = {

@@ -1,15 +1,17 @@
 //! The loop of one connection: one read, one lock, one write.
 //!
 //! A read brings what the socket holds, often many packets; they are decoded and applied under one lock; the
-//! answers, and what others sent meanwhile, leave in one vectored write. While a write is stuck nothing is read: a
-//! peer that does not listen is not listened to.
+//! answers, and what others sent meanwhile, leave in one vectored write at the end of the thread's turn
+//! ([`crate::broker::turn`]). While a write is stuck nothing is read: a peer that does not listen is not listened to.
 
-use std::io;
+use std::cell::Cell;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use bytes::{Buf as _, BytesMut};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::Decoder;
 
@@ -18,7 +20,7 @@ use crate::broker::{BATCH, Broker, Wait};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::{Lister, PeerInfo};
-use crate::outbox::{End, Outbox};
+use crate::outbox::{End, Outbox, Sink};
 use crate::protocol::{Admin, Broken, Codec, Listing, Request, Response, WriteBuf};
 use crate::types::{ConnId, RecordNo};
 
@@ -27,6 +29,11 @@ const ROWS: usize = 1000;
 
 /// What a begun packet may take beyond [`Limits::frame_timeout`]: a second for so many bytes received.
 const BYTES_A_SECOND: u64 = 64 * 1024;
+
+thread_local! {
+    /// Requests of a batch live for a moment only: one list does for all connections of a thread.
+    static SPARE: Cell<Vec<Request>> = const { Cell::new(Vec::new()) };
+}
 
 /// What all connections share.
 #[derive(Clone, Debug)]
@@ -39,13 +46,15 @@ pub struct Rules {
     pub limits: Limits,
 }
 
-/// Serves a connection until either side ends it. Generic over the stream, so that tests need no socket.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(io: S, peer: PeerInfo, rules: Rules) {
+/// Serves a connection until either side ends it. `input`: what was read of it already.
+pub async fn serve(stream: TcpStream, input: BytesMut, peer: PeerInfo, rules: Rules) {
     let address = peer.address.clone();
     let session = Session::open(peer, rules);
     let conn = session.conn;
     tracing::debug!(%conn, %address, "connected");
-    let mut connection = Connection::new(io, session);
+    let (reader, writer) = stream.into_split();
+    session.outbox.open(Box::new(Writer(writer)));
+    let mut connection = Connection::new(reader, input, session);
     let reason = match connection.run().await {
         Ok(reason) => reason.to_owned(),
         Err(error) => error.to_string(),
@@ -77,16 +86,39 @@ impl Drop for Session {
     /// Also when the task is cancelled: no job may stay with a connection that is gone.
     fn drop(&mut self) {
         self.rules.broker.close(self.rules.clock.now(), self.conn);
+        self.outbox.close();
     }
 }
 
-struct Connection<S> {
-    // Before `io`: fields are dropped in this order, and who sees the end of a connection is to see a server without it.
+/// The writing half of a socket.
+#[derive(Debug)]
+struct Writer(OwnedWriteHalf);
+
+impl Sink for Writer {
+    fn write(&self, bytes: &mut WriteBuf) -> io::Result<()> {
+        while bytes.has_remaining() {
+            let written = if bytes.chunk().len() == bytes.len() {
+                self.0.try_write(bytes.chunk())?
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = bytes.chunks_vectored(&mut slices);
+                self.0.try_write_vectored(&slices[..count])?
+            };
+            bytes.advance(written);
+        }
+        Ok(())
+    }
+}
+
+/// Parts of a line that leave in one write.
+const SLICES: usize = 64;
+
+struct Connection {
+    // Before `reader`: fields are dropped in this order, and who sees the end of a connection is to see a server without it.
     session: Session,
-    io: S,
+    reader: OwnedReadHalf,
     codec: Codec,
     input: BytesMut,
-    output: WriteBuf,
     /// The record that what is held back waits for, as the log was told.
     asked: Option<RecordNo>,
     /// Since when a packet is incomplete.
@@ -95,14 +127,13 @@ struct Connection<S> {
     heard: Instant,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(io: S, session: Session) -> Self {
+impl Connection {
+    fn new(reader: OwnedReadHalf, input: BytesMut, session: Session) -> Self {
         Self {
-            io,
+            reader,
             codec: Codec::new(session.rules.limits.max_frame),
             session,
-            input: BytesMut::new(),
-            output: WriteBuf::default(),
+            input,
             asked: None,
             began: None,
             heard: now(),
@@ -111,40 +142,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Returns why it ended.
     async fn run(&mut self) -> io::Result<&'static str> {
+        if !self.input.is_empty() {
+            self.carry_out().await?;
+        }
         loop {
             if let Some(reason) = self.flush().await? {
                 return Ok(reason);
             }
+            if let Some(reason) = self.read().await? {
+                return Ok(reason);
+            }
+        }
+    }
+
+    /// Reads and carries out, until this task must write. Mostly it need not: answers are written at the end of the
+    /// thread's turn.
+    async fn read(&mut self) -> io::Result<Option<&'static str>> {
+        loop {
             self.session.rules.broker.room().await;
             let missing = self.codec.missing(self.input.len());
             let deadline = self.deadline();
             let read = tokio::select! {
                 biased;
-                () = self.session.outbox.changed() => continue,
-                read = read_some(&mut self.io, &mut self.input, missing) => read?,
-                () = sleep_until(deadline) => return Ok("it was silent for too long"),
+                () = self.session.outbox.changed() => return Ok(None),
+                read = read_some(&mut self.reader, &mut self.input, missing) => read?,
+                () = sleep_until(deadline) => return Ok(Some("it was silent for too long")),
             };
             if read == 0 {
-                return Ok("the peer left");
+                return Ok(Some("the peer left"));
             }
             self.heard = now();
             self.carry_out().await?;
+            if self.session.outbox.is_held() {
+                return Ok(None);
+            }
         }
     }
 
     /// Decodes and applies all whole requests that were read.
     async fn carry_out(&mut self) -> io::Result<()> {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = SPARE.take();
+        let carried_out = self.carry_out_with(&mut batch).await;
+        batch.clear();
+        SPARE.set(batch);
+        carried_out
+    }
+
+    async fn carry_out_with(&mut self, batch: &mut Vec<Request>) -> io::Result<()> {
         loop {
             match self.codec.decode(&mut self.input) {
                 Ok(Some(Request::Admin(Admin::List(listing)))) => {
-                    self.session.apply(&mut batch);
+                    self.session.apply(batch);
                     self.tell_list(listing).await?;
                 }
                 Ok(Some(request)) => batch.push(request),
                 Ok(None) => break,
                 Err(broken) => {
-                    self.session.apply(&mut batch);
+                    self.session.apply(batch);
                     self.refuse(&broken);
                     return Ok(());
                 }
@@ -152,10 +206,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // What is incomplete now is another packet than before.
             self.began = None;
             if batch.len() == BATCH {
-                self.session.apply(&mut batch);
+                self.session.apply(batch);
             }
         }
-        self.session.apply(&mut batch);
+        self.session.apply(batch);
         if self.codec.is_inside(self.input.len()) {
             self.began.get_or_insert(self.heard);
         } else {
@@ -177,46 +231,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Tells a list in pieces, each put together under a short lock and written before the next. What others send
     /// to this connection waits meanwhile, so that nothing comes between the lines.
     async fn tell_list(&mut self, listing: Listing) -> io::Result<()> {
-        let mut taken = self.session.outbox.take(self.session.rules.broker.durable(), &mut self.output);
-        while !self.session.outbox.is_empty() {
+        let outbox = self.session.outbox.clone();
+        while !outbox.begin_list(self.session.rules.broker.durable()) {
             // An earlier answer is held back; the list may not overtake it.
-            if taken.end.is_some() || self.write().await?.is_some() {
+            if self.flush().await?.is_some() {
                 return Ok(());
             }
-            self.ask_to_be_told(taken.held);
-            self.session.outbox.changed().await;
-            taken = self.session.outbox.take(self.session.rules.broker.durable(), &mut self.output);
+            outbox.changed().await;
         }
         let mut lister = Lister::new(listing);
         let mut more = true;
         while more {
             let mut text = Vec::new();
             more = self.session.rules.broker.list(&mut lister, ROWS, &mut text);
-            self.output.put_shared(&text.into());
-            if more && self.write().await?.is_some() {
+            outbox.put_piece(&text.into());
+            if more && self.flush().await?.is_some() {
                 return Ok(());
             }
         }
+        outbox.end_list();
+        // The last piece leaves with what is answered next.
+        outbox.tell();
         Ok(())
     }
 
     /// Writes all that may leave. Returns why the connection ends, if it is to end.
     async fn flush(&mut self) -> io::Result<Option<&'static str>> {
-        let durable = self.session.rules.broker.durable();
-        let taken = self.session.outbox.take(durable, &mut self.output);
-        if let Some(End::Cut(reason)) = taken.end {
-            return Ok(Some(reason));
+        loop {
+            let flushed = self.session.outbox.flush(self.session.rules.broker.durable());
+            if let Some(End::Cut(reason) | End::Close(reason)) = flushed.end {
+                return Ok(Some(reason));
+            }
+            if !flushed.is_full {
+                self.ask_to_be_told(flushed.held);
+                return Ok(None);
+            }
+            tokio::select! {
+                biased;
+                writable = self.reader.as_ref().writable() => writable?,
+                () = self.session.outbox.was_cut() => return Ok(Some("it does not read what it is sent")),
+            }
         }
-        if let Some(reason) = self.write().await? {
-            return Ok(Some(reason));
-        }
-        if let Some(End::Close(reason)) = taken.end {
-            // The peer may be gone already, which is no matter here.
-            let _ = self.io.shutdown().await;
-            return Ok(Some(reason));
-        }
-        self.ask_to_be_told(taken.held);
-        Ok(None)
     }
 
     /// Something is held back until the log is safe up to this record. Asked once for each record.
@@ -232,21 +287,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Wait::Over => outbox.tell(),
             Wait::Never => outbox.end(End::Cut("the store failed before an answer was safe")),
         }
-    }
-
-    /// Writes `output`. Returns why the connection ends, if it was cut meanwhile.
-    async fn write(&mut self) -> io::Result<Option<&'static str>> {
-        while !self.output.is_empty() {
-            tokio::select! {
-                biased;
-                written = self.io.write_buf(&mut self.output) => if written? == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                },
-                () = self.session.outbox.was_cut() => return Ok(Some("it does not read what it is sent")),
-            }
-        }
-        self.output.release();
-        Ok(None)
     }
 
     /// When to give up waiting for the peer.

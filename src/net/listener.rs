@@ -7,7 +7,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connection::{Rules, serve};
+use super::connection::serve;
+use super::door::Door;
 use crate::config::{Config, Keepalive};
 use crate::engine::PeerInfo;
 
@@ -28,7 +29,7 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListen
 }
 
 /// Accepts connections for as long as it is polled.
-pub async fn accept(listener: TcpListener, config: Config, max_connections: usize, rules: Rules) {
+pub async fn accept(listener: TcpListener, config: Config, max_connections: usize, door: Door) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -41,7 +42,7 @@ pub async fn accept(listener: TcpListener, config: Config, max_connections: usiz
                 continue;
             }
         };
-        if rules.broker.connections() >= max_connections {
+        if door.connections() >= max_connections {
             // Closed at once: a client learns now, rather than by waiting, that it must go elsewhere.
             tracing::warn!(%address, max_connections, "refused: too many connections");
             continue;
@@ -49,7 +50,13 @@ pub async fn accept(listener: TcpListener, config: Config, max_connections: usiz
         if let Err(error) = set_options(&stream, config.keepalive) {
             tracing::debug!(%address, "socket options: {error}");
         }
-        tokio::spawn(serve(stream, peer_info(address), rules.clone()));
+        tokio::spawn(receive(stream, peer_info(address), door.clone()));
+    }
+}
+
+async fn receive(mut stream: TcpStream, peer: PeerInfo, door: Door) {
+    if let Some((rules, input)) = door.enter(&mut stream).await {
+        serve(stream, input, peer, rules).await;
     }
 }
 

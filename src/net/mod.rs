@@ -1,8 +1,10 @@
 //! Sockets: who may connect, and the loop of one connection.
 
 mod connection;
+mod door;
 mod listener;
 mod read;
 
-pub use self::connection::{Rules, serve};
+pub use self::connection::Rules;
+pub use self::door::Door;
 pub use self::listener::{accept, bind};

@@ -1,5 +1,6 @@
 //! Bytes on their way out: small parts flattened, large bodies chained, so that one vectored write sends many packets.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
@@ -7,6 +8,14 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Parts from this size on are chained rather than copied.
 const CHAINED: usize = 4096;
+
+/// Lines' memory that a thread keeps for the next line, and the most that one of them may have.
+const SPARES: usize = 64;
+const SPARE_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A line of bytes to be written. Empty, it owns no memory.
 #[derive(Debug, Default)]
@@ -19,6 +28,7 @@ pub struct WriteBuf {
 impl WriteBuf {
     /// Appends a copy of these bytes.
     pub fn put_slice(&mut self, bytes: &[u8]) {
+        self.begin();
         self.tail.extend_from_slice(bytes);
         self.len += bytes.len();
     }
@@ -36,7 +46,17 @@ impl WriteBuf {
 
     /// Makes room for so many bytes that will be put one by one.
     pub fn reserve(&mut self, bytes: usize) {
+        self.begin();
         self.tail.reserve(bytes);
+    }
+
+    /// Lines are short-lived and many: their memory goes from one to the next.
+    fn begin(&mut self) {
+        if self.tail.capacity() == 0
+            && let Some(spare) = SPARE.with_borrow_mut(Vec::pop)
+        {
+            self.tail = spare;
+        }
     }
 
     /// Moves everything in `other` to the end of this line.
@@ -64,7 +84,15 @@ impl WriteBuf {
     /// Gives back what memory it holds; for a connection that falls silent.
     pub fn release(&mut self) {
         if self.len == 0 {
-            *self = WriteBuf::default();
+            let WriteBuf { mut tail, .. } = std::mem::take(self);
+            tail.clear();
+            if (1..=SPARE_BYTES).contains(&tail.capacity()) {
+                SPARE.with_borrow_mut(|spare| {
+                    if spare.len() < SPARES {
+                        spare.push(tail)
+                    }
+                });
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is on its way to one connection: a line of answers, some of them held back until the log is safe, and the way
 //! out of it.
 //!
-//! Order is part of the contract: libraries pair answers with requests by their position. So this is a [`line`], not a
+//! Order is part of the contract: libraries pair answers with requests by their position. So this is a [`mod@line`], not a
 //! set: an answer that is held holds all behind it. Whoever put something into it may also write it to the peer, so that
 //! the connection's own task need not run for it; but one at a time, and that one looks again before it goes.
 

@@ -2,7 +2,7 @@
 //!
 //! A page of a table is found from two sides: from the page above it in the table's tree, and by SQLite's map of which
 //! page is above which (its format has one, since our files can give back space). One of them is enough, so that a
-//! page is lost only with itself. The format: https://sqlite.org/fileformat2.html, 1.5 to 1.8.
+//! page is lost only with itself. The format: <https://sqlite.org/fileformat2.html>, 1.5 to 1.8.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -18,7 +18,7 @@ const FRAME: usize = 24;
 /// Bytes of a page of ours.
 const PAGE: usize = super::pages::PAGE;
 
-/// What is wrong, and where; `None` if nothing is. The format is SQLite's: https://sqlite.org/fileformat2.html, 4.
+/// What is wrong, and where; `None` if nothing is. The format is SQLite's: <https://sqlite.org/fileformat2.html>, 4.
 pub(super) fn damage(path: &Path) -> io::Result<Option<String>> {
     let mut log = match File::open(path) {
         Ok(file) => BufReader::with_capacity(1 << 18, file),

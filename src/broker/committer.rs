@@ -47,15 +47,16 @@ impl Committer {
         Self { log, store, batch: None, is_safe: false, is_untidy: true, since_tidied: 0 }
     }
 
-    pub(super) fn start(self) -> Result<JoinHandle<()>, StoreError> {
+    pub(super) fn start(mut self) -> Result<JoinHandle<()>, StoreError> {
+        // Here and not in the thread: before anyone can submit.
+        if !self.store.refill_reserve() {
+            self.log.note_full("there is no room on the disk: background jobs are refused until there is");
+        }
         let started = thread::Builder::new().name("store".into()).spawn(move || self.run());
         started.map_err(|source| StoreError::Io { path: "the store's thread".into(), source })
     }
 
     fn run(mut self) {
-        if !self.store.refill_reserve() {
-            self.log.note_full("there is no room on the disk: background jobs are refused until there is");
-        }
         loop {
             match self.step() {
                 Next::Now => {}

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::Decoder;
 
 use super::read::read_some;
-use crate::broker::{BATCH, Broker, Wait};
+use crate::broker::{BATCH, Broker, Wait, turn};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::{Lister, PeerInfo};
@@ -240,14 +240,19 @@ impl Connection {
             outbox.changed().await;
         }
         let mut lister = Lister::new(listing);
-        let mut more = true;
-        while more {
+        loop {
             let mut text = Vec::new();
-            more = self.session.rules.broker.list(&mut lister, ROWS, &mut text);
+            let more = self.session.rules.broker.list(&mut lister, ROWS, &mut text);
             outbox.put_piece(&text.into());
-            if more && self.flush().await?.is_some() {
+            if !more {
+                break;
+            }
+            if self.flush().await?.is_some() {
                 return Ok(());
             }
+            // A long list is many turns: what others were sent in this one need not wait for its end, nor their tasks.
+            turn::end();
+            tokio::task::yield_now().await;
         }
         outbox.end_list();
         // The last piece leaves with what is answered next.

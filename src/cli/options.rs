@@ -103,10 +103,10 @@ pub(super) struct Options {
     #[arg(long, value_name = "N", help_heading = BOUNDS)]
     pub(super) max_connections: Option<NonZeroUsize>,
 
-    /// Memory for all jobs together; beyond it new jobs are refused [default: a quarter of the machine's]
+    /// Memory the process should stay within; beyond its jobs' share new ones are refused [default: a quarter of the machine's]
     ///
-    /// With the sqlite store, payloads that are not needed soon leave memory when half of it is taken, so that some
-    /// hundred bytes for each waiting job is what counts.
+    /// Seven eighths are for jobs. With the sqlite store, payloads of new jobs leave memory once they are safe when a
+    /// third of that is taken, so that some hundred bytes for each waiting job are what counts.
     #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
     pub(super) max_memory: Option<Size>,
 

@@ -229,7 +229,7 @@ impl World<'_> {
             }
             Wait::Never => {
                 assert!(self.seen.fault == Fault::Failed, "{record:?} will be safe");
-                wire.outbox.end(End::Cut("the store failed"));
+                wire.outbox.entry().end(End::Cut("the store failed"));
                 wire.must_end(End::Cut(""));
             }
         }

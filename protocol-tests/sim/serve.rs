@@ -96,13 +96,13 @@ impl World<'_> {
         self.trace.line(|| format!("{} is not understood: {broken}", wire.conn));
         if let Some(refusal) = broken.refusal() {
             let answer = Response::Error(&refusal);
-            wire.outbox.push(RecordNo::NONE, self.broker.durable(), &answer);
+            wire.outbox.entry().push(RecordNo::NONE, self.broker.durable(), &answer);
             let mut bytes = WriteBuf::default();
             answer.encode(&mut bytes);
             let len = bytes.remaining();
             wire.must_hold(RecordNo::NONE, &bytes.copy_to_bytes(len), true);
         }
-        wire.outbox.end(End::Close("it sent what is no packet"));
+        wire.outbox.entry().end(End::Close("it sent what is no packet"));
         wire.must_end(End::Close(""));
     }
 

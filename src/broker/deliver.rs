@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Broker, turn};
 use crate::engine::{Drain, Output, Record};
-use crate::outbox::{End, Outbox};
+use crate::outbox::{End, Entry, Outbox};
 use crate::protocol::{Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
 
@@ -13,6 +13,10 @@ pub(super) struct Delivery<'a> {
     broker: &'a Broker,
     /// The connection whose task runs this; it needs no look-up.
     own: Option<(ConnId, &'a Arc<Outbox>)>,
+    /// Its line: most of a batch's answers go there, so it stays open once it is.
+    own_entry: Option<Entry<'a>>,
+    /// Another that was sent something: often the same many times in a row.
+    other: Option<(ConnId, Arc<Outbox>)>,
     to_attend: Vec<Arc<Outbox>>,
     to_load: Vec<JobId>,
     has_persisted: bool,
@@ -21,11 +25,21 @@ pub(super) struct Delivery<'a> {
 
 impl<'a> Delivery<'a> {
     pub fn new(broker: &'a Broker, own: Option<(ConnId, &'a Arc<Outbox>)>) -> Self {
-        Self { broker, own, to_attend: Vec::new(), to_load: Vec::new(), has_persisted: false, shutdown: None }
+        Self {
+            broker,
+            own,
+            own_entry: None,
+            other: None,
+            to_attend: Vec::new(),
+            to_load: Vec::new(),
+            has_persisted: false,
+            shutdown: None,
+        }
     }
 
     /// Sees to it that what was put into outboxes leaves, and wakes the store's threads. Returns whether the server's end was asked for.
-    pub fn finish(self) -> Option<Drain> {
+    pub fn finish(mut self) -> Option<Drain> {
+        self.own_entry = None;
         turn::note(self.to_attend.into_iter());
         if let Some(storage) = &self.broker.storage {
             if self.has_persisted {
@@ -39,17 +53,25 @@ impl<'a> Delivery<'a> {
     }
 
     /// Changes the line of a connection, if it is still there; `change` says whether it must be attended to.
-    fn with_outbox(&mut self, conn: ConnId, change: impl FnOnce(&Outbox) -> bool) {
-        // Under the lock: a worker on another core could otherwise answer before JOB_CREATED is in the line.
-        let outbox = match self.own {
-            Some((own, outbox)) if own == conn => outbox.clone(),
-            _ => match self.broker.directory.get(conn) {
-                Some(outbox) => outbox,
-                None => return,
-            },
-        };
-        if change(&outbox) {
-            self.to_attend.push(outbox);
+    ///
+    /// Under the engine's lock, since a worker on another core could otherwise answer before JOB_CREATED is in the line.
+    /// Only who has that lock opens two lines at once.
+    fn with_entry(&mut self, conn: ConnId, change: impl FnOnce(&mut Entry<'_>) -> bool) {
+        if let Some((own, outbox)) = self.own
+            && own == conn
+        {
+            if change(self.own_entry.get_or_insert_with(|| outbox.entry())) {
+                self.to_attend.push(outbox.clone());
+            }
+            return;
+        }
+        let is_known = self.other.as_ref().is_some_and(|(other, _)| *other == conn);
+        if !is_known {
+            self.other = self.broker.directory.get(conn).map(|outbox| (conn, outbox));
+        }
+        let Some((_, outbox)) = &self.other else { return };
+        if change(&mut outbox.entry()) {
+            self.to_attend.push(outbox.clone());
         }
     }
 }
@@ -72,18 +94,18 @@ impl Output for Delivery<'_> {
 
     fn send(&mut self, to: ConnId, after: RecordNo, response: Response<'_>) {
         let durable = self.broker.durable();
-        self.with_outbox(to, |outbox| outbox.push(after, durable, &response));
+        self.with_entry(to, |entry| entry.push(after, durable, &response));
     }
 
     fn hold(&mut self, to: ConnId, after: RecordNo, job: JobId) {
-        self.with_outbox(to, |outbox| {
-            outbox.hold(after, job);
+        self.with_entry(to, |entry| {
+            entry.hold(after, job);
             false
         });
     }
 
     fn fill(&mut self, to: ConnId, job: JobId, response: Response<'_>) {
-        self.with_outbox(to, |outbox| outbox.fill(job, &response));
+        self.with_entry(to, |entry| entry.fill(job, &response));
     }
 
     fn load(&mut self, job: JobId) {
@@ -91,9 +113,10 @@ impl Output for Delivery<'_> {
     }
 
     fn close(&mut self, conn: ConnId, reason: &'static str) {
-        if let Some(outbox) = self.broker.directory.get(conn) {
-            outbox.end(End::Close(reason));
-        }
+        self.with_entry(conn, |entry| {
+            entry.end(End::Close(reason));
+            false
+        });
     }
 
     fn shutdown(&mut self, drain: Drain) {

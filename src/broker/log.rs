@@ -225,7 +225,7 @@ impl Log {
         self.fault.store(Fault::Failed as u8, Ordering::Relaxed);
         let waiting = std::mem::take(&mut self.lock().waiting);
         for (_, outbox) in waiting {
-            outbox.end(End::Cut("the store failed before an answer was safe"));
+            outbox.entry().end(End::Cut("the store failed before an answer was safe"));
         }
         self.room.notify_waiters();
     }

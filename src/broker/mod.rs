@@ -217,7 +217,7 @@ impl Broker {
     /// Tells all clients that still wait that their jobs failed, and ends all connections once that has left.
     pub fn end_all(&self, reason: &'static str) {
         self.with_engine(None, |engine, delivery| engine.give_up(delivery));
-        self.directory.for_each(|outbox| outbox.end(End::Close(reason)));
+        self.directory.for_each(|outbox| outbox.entry().end(End::Close(reason)));
     }
 
     /// How many connections there are.

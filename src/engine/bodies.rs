@@ -27,20 +27,18 @@ const STEPS: usize = 256;
 impl Engine {
     /// Answers a grab, now or when the payload has come.
     pub(super) fn hand_out(&mut self, conn: ConnId, id: JobId, flavor: Flavor, out: &mut impl Output) {
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        if !job.content.is_whole() {
+        let Some(job) = self.jobs.get(id) else { return };
+        if job.content.is_whole() {
+            let (handle, parts) = (self.handle(id), self.parts(job));
+            // No one was told of a job whose record is lost: it may run, or it would cost every worker its connection.
+            let after = if out.is_lost(job.record) { RecordNo::NONE } else { job.record };
+            out.send(conn, after, Response::Assign { flavor, handle, parts });
+        } else if let Some(job) = self.jobs.get_mut(id) {
             job.owe(flavor);
             out.hold(conn, job.record, id);
             if !std::mem::replace(&mut job.is_loading, true) {
                 out.load(id);
             }
-            return;
-        }
-        if let Some(job) = self.jobs.get(id) {
-            let (handle, parts) = (self.handle(id), self.parts(job));
-            // No one was told of a job whose record is lost: it may run, or it would cost every worker its connection.
-            let after = if out.is_lost(job.record) { RecordNo::NONE } else { job.record };
-            out.send(conn, after, Response::Assign { flavor, handle, parts });
         }
     }
 
@@ -58,7 +56,8 @@ impl Engine {
             }
             return;
         };
-        self.memory = self.memory - Job::cost(&job.content) + Job::cost(&content);
+        self.usage.remove(&job.content);
+        self.usage.add(&content);
         job.content = content;
         if let Some((by, flavor)) = job.take_owed()
             && let Some(job) = self.jobs.get(id)
@@ -70,6 +69,9 @@ impl Engine {
 
     /// Asks for payloads of the jobs that a function will hand out next.
     pub(super) fn prefetch(&mut self, function: FunctionId, out: &mut impl Output) {
+        if self.usage.evicted == 0 {
+            return;
+        }
         let entry = self.functions.get_mut(function);
         if entry.until_prefetch > 0 {
             entry.until_prefetch -= 1;
@@ -77,7 +79,7 @@ impl Engine {
         }
         entry.until_prefetch = EVERY;
         // Many functions may be served at once: what is read ahead for all of them must not fill the memory.
-        let room = AHEAD_BYTES.min((self.settings.max_memory / 4 * 3).saturating_sub(self.memory));
+        let room = AHEAD_BYTES.min((self.settings.max_memory / 4 * 3).saturating_sub(self.usage.bytes));
         let mut bytes = 0;
         for (_, id) in entry.ready.iter().flat_map(Ready::iter).take(AHEAD) {
             let Some(job) = self.jobs.get_mut(id) else { continue };
@@ -95,7 +97,7 @@ impl Engine {
 
     /// Notes a job whose payload may go once the log is safe, if memory is scarce.
     pub(super) fn consider_eviction(&mut self, id: JobId, record: RecordNo) {
-        if record != RecordNo::NONE && self.memory > self.settings.max_memory / 3 {
+        if record != RecordNo::NONE && self.usage.bytes > self.settings.max_memory / 3 {
             self.to_evict.push_back((record, id));
         }
     }
@@ -108,9 +110,9 @@ impl Engine {
             let Some(job) = self.jobs.get_mut(id) else { continue };
             let is_evictable = job.content.is_whole() && job.content.unique() != b"-";
             if is_evictable && !job.is_running() {
-                let before = Job::cost(&job.content);
+                self.usage.remove(&job.content);
                 job.content = job.content.without_payload();
-                self.memory -= before - Job::cost(&job.content);
+                self.usage.add(&job.content);
             }
         }
     }

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use super::Engine;
-use super::job::{Job, State};
+use super::job::State;
 use super::peer::Sleep;
 use super::unique::Key;
+use super::usage::Usage;
 use crate::types::{JobId, Priority};
 
 impl Engine {
@@ -36,10 +37,11 @@ impl Engine {
     }
 
     fn check_jobs(&self) {
-        let mut memory: u64 = self.schedules.from(JobId(0)).map(|(_, schedule)| schedule.cost()).sum();
+        let schedules = self.schedules.from(JobId(0)).map(|(_, schedule)| schedule.cost()).sum();
+        let mut usage = Usage { bytes: schedules, evicted: 0 };
         let mut running = 0;
         for (id, job) in self.jobs.from(JobId(0)) {
-            memory += Job::cost(&job.content);
+            usage.add(&job.content);
             let function = self.functions.get(job.function);
             let is_ready = function.ready[job.priority as usize].contains(job.place(id), id);
             assert_eq!(
@@ -65,7 +67,7 @@ impl Engine {
                 key.filter(|_| !job.never_joined).map(|key| self.uniques.find(&self.jobs, job.function, key));
             assert!(known.is_none_or(|known| known == Some(id)), "{id:?} is the only one with its unique id");
         }
-        assert_eq!(memory, self.memory, "memory as accounted");
+        assert_eq!(usage, self.usage, "memory as accounted");
         assert_eq!(running, self.running, "running jobs");
     }
 

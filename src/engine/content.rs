@@ -32,7 +32,7 @@ impl Content {
         let text = if spec.is_whole() && spec.len() > COPIED {
             Text::Shared(Box::new(spec.body().slice(spec.function().len() + 1..)))
         } else {
-            Text::Own([spec.unique(), spec.reducer(), spec.payload()].concat().into())
+            Text::Own(joined([spec.unique(), spec.reducer(), spec.payload()]))
         };
         // All that precedes the payload is within 65,535 bytes: see `Spec::parse`.
         let [unique_len, reducer_len] =
@@ -86,7 +86,7 @@ impl Content {
 
     /// The same with its payload on disk only.
     pub fn without_payload(&self) -> Content {
-        let text = Text::Own([self.unique(), self.reducer()].concat().into());
+        let text = Text::Own(joined([self.unique(), self.reducer(), &[]]));
         Content { text, ..*self }
     }
 
@@ -102,7 +102,7 @@ impl Content {
         let text = if body.len() > COPIED {
             Text::Shared(Box::new(body.slice_ref(tail)))
         } else {
-            Text::Own([self.unique(), self.reducer(), payload].concat().into())
+            Text::Own(joined([self.unique(), self.reducer(), payload]))
         };
         Some(Content { text, ..*self })
     }
@@ -128,6 +128,12 @@ impl Content {
             Text::Shared(body) => body,
         }
     }
+}
+
+fn joined(parts: [&[u8]; 3]) -> Box<[u8]> {
+    let mut all = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| all.extend_from_slice(part));
+    all.into_boxed_slice()
 }
 
 #[cfg(test)]

@@ -57,8 +57,12 @@ impl Function {
 
     /// The best job that may be handed out.
     pub fn first(&self) -> Option<(Priority, JobId)> {
-        let first = |priority: &Priority| Some((*priority, self.ready[*priority as usize].first()?));
-        Priority::ALL.iter().find_map(first)
+        let priority = self.best_priority()?;
+        Some((priority, self.ready[priority as usize].first()?))
+    }
+
+    fn best_priority(&self) -> Option<Priority> {
+        Priority::ALL.into_iter().find(|priority| self.ready[*priority as usize].len() > 0)
     }
 
     /// No one would miss it.
@@ -71,7 +75,7 @@ impl Function {
     }
 
     fn key(&self) -> Option<(Priority, u64)> {
-        Some((self.first()?.0, self.turn))
+        Some((self.best_priority()?, self.turn))
     }
 }
 

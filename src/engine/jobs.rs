@@ -16,6 +16,9 @@ const PAGE: u64 = 32;
 /// The table of pages is split so that growing a part of it never takes long.
 const SHARDS: usize = 64;
 
+/// Pages that a part of the table keeps room for, however few it has.
+const KEPT: usize = 32;
+
 #[derive(Debug)]
 pub(super) struct Jobs {
     shards: Vec<HashTable<Page>>,
@@ -91,7 +94,7 @@ impl Jobs {
         if page.used == 0 {
             entry.remove();
             self.order.remove(&number);
-            if pages.len() * 4 < pages.capacity() {
+            if pages.len() * 4 < pages.capacity() && pages.capacity() > KEPT {
                 pages.shrink_to(pages.len() * 2, |page| self.hasher.hash_one(page.number));
             }
         } else if page.jobs.len() * 2 <= page.jobs.capacity() {

@@ -27,6 +27,7 @@ mod status;
 mod submit;
 mod timers;
 mod unique;
+mod usage;
 mod work;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -46,6 +47,7 @@ use self::peer::{Peer, Peers};
 use self::schedule::Schedules;
 use self::sleep::Call;
 use self::unique::Uniques;
+use self::usage::Usage;
 use crate::protocol::{Handle, Refusal, Request, Response};
 use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
 
@@ -68,8 +70,7 @@ pub struct Engine {
     call_count: u64,
     /// Jobs whose payloads may be dropped from memory once the log is safe up to the record.
     to_evict: VecDeque<(RecordNo, JobId)>,
-    /// Bytes that all jobs and recurring jobs are accounted with.
-    memory: u64,
+    usage: Usage,
     running: usize,
     draining: Option<Drain>,
 }
@@ -100,7 +101,7 @@ impl Engine {
             calls: VecDeque::new(),
             call_count: 0,
             to_evict: VecDeque::new(),
-            memory: 0,
+            usage: Usage::default(),
             running: 0,
             draining: None,
         }
@@ -172,8 +173,8 @@ impl Engine {
 
     /// Takes a job out of every table, wherever it stands. The caller tells those who wait for it.
     fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<Job> {
-        self.uniques.remove(&self.jobs, id);
         let mut job = self.jobs.remove(id)?;
+        self.uniques.remove(id, &job);
         if let Some(deadline) = job.deadline() {
             self.timers.remove(&(deadline, id));
         }
@@ -187,7 +188,7 @@ impl Engine {
             // If the store has failed it comes back after the next start; see `Output::persist`.
             let _ = out.persist(Record::Done(id));
         }
-        self.memory -= Job::cost(&job.content);
+        self.usage.remove(&job.content);
         self.expire_if_unused(job.function);
         Some(job)
     }

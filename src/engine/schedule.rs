@@ -89,11 +89,11 @@ impl Engine {
     pub(super) fn submit_schedule(
         &mut self,
         conn: ConnId,
-        fields: [Bytes; 5],
+        fields: &[Bytes; 5],
         spec: Spec,
         out: &mut impl Output,
     ) -> Result<(), Refusal> {
-        let (fields, cron) = parse(&fields, self.now)?;
+        let (fields, cron) = parse(fields, self.now)?;
         let next = next_after(&cron, self.now)
             .ok_or_else(|| Refusal::invalid(format!("The schedule '{fields}' never comes round")))?;
         let known = self.functions.find(spec.function());
@@ -118,7 +118,7 @@ impl Engine {
         let replaced = replaced.and_then(|id| self.schedules.by_id.get(&id));
         let released = replaced.map_or(0, Schedule::cost);
         let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
-        if is_full || self.memory - released + Job::cost_of_schedule(spec) > self.settings.max_memory {
+        if is_full || self.usage.bytes - released + Job::cost_of_schedule(spec) > self.settings.max_memory {
             return Err(Refusal::QUEUE_FULL);
         }
         Ok(())
@@ -152,7 +152,7 @@ impl Engine {
 
     fn insert_schedule(&mut self, id: JobId, schedule: Schedule) {
         self.functions.get_mut(schedule.function).schedules += 1;
-        self.memory += schedule.cost();
+        self.usage.bytes += schedule.cost();
         self.timers.insert((schedule.next, id));
         self.schedules.insert(id, schedule);
     }
@@ -180,7 +180,7 @@ impl Engine {
     fn remove_schedule(&mut self, id: JobId) -> Option<FunctionId> {
         let schedule = self.schedules.remove(id)?;
         self.timers.remove(&(schedule.next, id));
-        self.memory -= schedule.cost();
+        self.usage.bytes -= schedule.cost();
         self.functions.get_mut(schedule.function).schedules -= 1;
         Some(schedule.function)
     }

@@ -22,7 +22,7 @@ impl Engine {
         let Submit { mode, priority, spec } = submit;
         self.check_submit(&spec)?;
         let due = match mode {
-            Mode::Recurring(fields) => return self.submit_schedule(conn, fields, spec, out),
+            Mode::Recurring(fields) => return self.submit_schedule(conn, &fields, spec, out),
             Mode::At(due) => Some(due).filter(|due| *due > self.now),
             Mode::Foreground | Mode::Background => None,
         };
@@ -42,7 +42,7 @@ impl Engine {
         let time = due.map_or(0, Timestamp::as_secs);
         tracing::trace!(target: "gearhouse::accepted", "accepted,{name},{unique},{time}");
         // In the foreground nothing is promised that a crash could break.
-        let kept = self.jobs.get(id).filter(|_| waiter.is_none());
+        let kept = if waiter.is_none() { self.jobs.get(id) } else { None };
         let record = kept.map_or(RecordNo::NONE, |job| job.record);
         out.send(conn, record, Response::JobCreated(self.handle(id)));
         self.wake(function, out);
@@ -92,7 +92,7 @@ impl Engine {
             return Err(Refusal::QUEUE_FULL);
         }
         let content = Content::new(spec);
-        if self.memory + Job::cost(&content) > self.settings.max_memory {
+        if self.usage.bytes + Job::cost(&content) > self.settings.max_memory {
             return Err(Refusal::QUEUE_FULL);
         }
         Ok(Job::new(content, function, priority, due))
@@ -128,7 +128,7 @@ impl Engine {
 
     /// Enters a job into every table, as its state says.
     pub(super) fn insert(&mut self, id: JobId, job: Job) {
-        self.memory += Job::cost(&job.content);
+        self.usage.add(&job.content);
         let function = job.function;
         let entry = self.functions.get_mut(function);
         match job.state() {
@@ -141,8 +141,8 @@ impl Engine {
                 self.functions.relist(function);
             }
         }
+        self.uniques.insert(&self.jobs, id, &job);
         self.jobs.insert(id, job);
-        self.uniques.insert(&self.jobs, id);
     }
 
     /// Adds one who waits, or makes the job one that stays although no one waits.

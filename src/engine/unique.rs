@@ -12,11 +12,15 @@ use std::hash::BuildHasher;
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
+use super::job::Job;
 use super::jobs::Jobs;
 use crate::types::{FunctionId, JobId};
 
 /// The index is split so that growing a part of it never takes long.
 const SHARDS: usize = 256;
+
+/// Entries that a part keeps room for, however few it has.
+const KEPT: usize = 32;
 
 /// How far GET_STATUS_UNIQUE looks for a running job when many functions share one unique id.
 const LOOKED_AT: usize = 64;
@@ -92,9 +96,9 @@ impl Uniques {
         }
     }
 
-    /// Adds a job that is in the table already and joined none.
-    pub fn insert(&mut self, jobs: &Jobs, id: JobId) {
-        let Some((function, key)) = key_of(jobs, id) else { return };
+    /// Adds a job that joined none and is not in the table yet.
+    pub fn insert(&mut self, jobs: &Jobs, id: JobId, job: &Job) {
+        let Some(key) = key_of(job) else { return };
         let hash = self.hash(key);
         let Self { shards, many, free, .. } = self;
         let shard = &mut shards[shard(hash)];
@@ -112,7 +116,7 @@ impl Uniques {
                         slot
                     }
                 };
-                many[slot].insert(function, id);
+                many[slot].insert(job.function, id);
             }
             None => {
                 shard.insert_unique(spread(hash), Entry::new(hash, Owners::One(id)), Entry::spread);
@@ -120,24 +124,29 @@ impl Uniques {
         }
     }
 
-    /// Takes out a job that is still in the table.
-    pub fn remove(&mut self, jobs: &Jobs, id: JobId) {
-        let Some((function, key)) = key_of(jobs, id) else { return };
+    /// Takes out a job that is in the table no more.
+    pub fn remove(&mut self, id: JobId, job: &Job) {
+        let Some(key) = key_of(job) else { return };
         let hash = self.hash(key);
         let Self { shards, many, free, .. } = self;
         let shard = &mut shards[shard(hash)];
-        let Ok(entry) = shard.find_entry(spread(hash), |entry| entry.is_for(hash, many, jobs, key)) else {
-            return;
+        let is_its = |entry: &Entry| {
+            entry.hash() == hash
+                && match entry.owners() {
+                    Owners::One(owner) => owner == id,
+                    Owners::Many(slot) => many[slot].get(&job.function) == Some(&id),
+                }
         };
+        let Ok(entry) = shard.find_entry(spread(hash), is_its) else { return };
         if let Owners::Many(slot) = entry.get().owners() {
-            many[slot].remove(&function);
+            many[slot].remove(&job.function);
             if !many[slot].is_empty() {
                 return;
             }
             free.push(slot);
         }
         entry.remove();
-        if shard.len() * 4 < shard.capacity() {
+        if shard.len() * 4 < shard.capacity() && shard.capacity() > KEPT {
             shard.shrink_to(shard.len() * 2, Entry::spread);
         }
     }
@@ -188,7 +197,7 @@ impl Entry {
             Owners::One(id) => Some(id),
             Owners::Many(slot) => many[slot].values().next().copied(),
         };
-        self.hash() == hash && any().and_then(|id| key_of(jobs, id)).is_some_and(|(_, found)| found == key)
+        self.hash() == hash && any().and_then(|id| key_of(jobs.get(id)?)).is_some_and(|found| found == key)
     }
 
     fn spread(&self) -> u64 {
@@ -196,10 +205,11 @@ impl Entry {
     }
 }
 
-/// A job's function, and what it coalesces by.
-fn key_of(jobs: &Jobs, id: JobId) -> Option<(FunctionId, Key<'_>)> {
-    let job = jobs.get(id).filter(|job| !job.never_joined)?;
-    Key::of(job.function, job.content.unique(), job.content.payload()).map(|key| (job.function, key))
+fn key_of(job: &Job) -> Option<Key<'_>> {
+    if job.never_joined {
+        return None;
+    }
+    Key::of(job.function, job.content.unique(), job.content.payload())
 }
 
 /// The table uses low bits for the place and the top seven as a tag: both must differ within a shard.

@@ -18,22 +18,23 @@ impl Engine {
             return;
         };
         match work.update {
-            Update::Data | Update::Warning => self.forward(id, work, out),
-            Update::Status(numbers) => {
-                job.set_numbers(numbers);
-                self.forward(id, work, out);
-            }
+            Update::Data | Update::Warning => {}
+            Update::Status(numbers) => job.set_numbers(numbers),
             Update::Complete | Update::Fail | Update::Exception => {
-                self.forward(id, work, out);
-                self.remove_job(id, out);
+                if let Some(job) = self.remove_job(id, out) {
+                    self.forward(id, &job, work, out);
+                }
+                return;
             }
+        }
+        if let Some(job) = self.jobs.get(id) {
+            self.forward(id, job, work, out);
         }
     }
 
     /// One copy for each submit that waits. They wait in the foreground, so the disk is none of their business. Who did
     /// not ask for exceptions is told of a failure instead.
-    fn forward(&self, id: JobId, work: &Work, out: &mut impl Output) {
-        let Some(job) = self.jobs.get(id) else { return };
+    fn forward(&self, id: JobId, job: &Job, work: &Work, out: &mut impl Output) {
         let kind = work.kind();
         for conn in job.waiting() {
             let takes_exceptions = || self.peers.get(*conn).is_some_and(|peer| peer.exceptions);

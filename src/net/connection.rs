@@ -222,9 +222,10 @@ impl Connection {
         tracing::debug!(conn = %self.session.conn, "not understood: {broken}");
         let outbox = &self.session.outbox;
         if let Some(refusal) = broken.refusal() {
-            outbox.push(RecordNo::NONE, self.session.rules.broker.durable(), &Response::Error(&refusal));
+            let durable = self.session.rules.broker.durable();
+            outbox.entry().push(RecordNo::NONE, durable, &Response::Error(&refusal));
         }
-        outbox.end(End::Close("it sent what is no packet"));
+        outbox.entry().end(End::Close("it sent what is no packet"));
         self.input = BytesMut::new();
     }
 
@@ -290,7 +291,7 @@ impl Connection {
         match self.session.rules.broker.wait_for(record, outbox) {
             Wait::Noted => {}
             Wait::Over => outbox.tell(),
-            Wait::Never => outbox.end(End::Cut("the store failed before an answer was safe")),
+            Wait::Never => outbox.entry().end(End::Cut("the store failed before an answer was safe")),
         }
     }
 

@@ -13,6 +13,7 @@ pub(super) struct Line {
     /// May leave now.
     pub ready: WriteBuf,
     held: VecDeque<Held>,
+    held_bytes: usize,
     /// How the connection ends, once it is decided.
     pub end: Option<End>,
     /// While a list is told: what may leave after it.
@@ -34,11 +35,16 @@ impl Line {
     pub fn push(&mut self, after: RecordNo, durable: RecordNo, response: &Response<'_>) {
         self.release(durable);
         match self.held.back_mut() {
-            Some(held) if held.after >= after => response.encode(&mut held.bytes),
             None if after <= durable => response.encode(self.open()),
+            Some(held) if held.after >= after => {
+                let before = held.bytes.len();
+                response.encode(&mut held.bytes);
+                self.held_bytes += held.bytes.len() - before;
+            }
             _ => {
                 let mut bytes = WriteBuf::default();
                 response.encode(&mut bytes);
+                self.held_bytes += bytes.len();
                 self.held.push_back(Held { after, awaits: None, bytes });
             }
         }
@@ -55,6 +61,7 @@ impl Line {
         held.awaits = None;
         let mut behind = std::mem::take(&mut held.bytes);
         response.encode(&mut held.bytes);
+        self.held_bytes += held.bytes.len();
         held.bytes.append(&mut behind);
         true
     }
@@ -63,6 +70,7 @@ impl Line {
     pub fn release(&mut self, durable: RecordNo) {
         let may_leave = |held: &mut Held| held.awaits.is_none() && held.after <= durable;
         while let Some(mut held) = self.held.pop_front_if(may_leave) {
+            self.held_bytes -= held.bytes.len();
             self.open().append(&mut held.bytes);
         }
     }
@@ -102,12 +110,12 @@ impl Line {
         self.ready = WriteBuf::default();
         self.behind = None;
         self.held.clear();
+        self.held_bytes = 0;
     }
 
     /// Bytes in it.
     pub fn bytes(&self) -> usize {
-        let held = self.held.iter().map(|held| held.bytes.len()).sum::<usize>();
-        self.ready.len() + self.behind.as_ref().map_or(0, WriteBuf::len) + held
+        self.ready.len() + self.behind.as_ref().map_or(0, WriteBuf::len) + self.held_bytes
     }
 
     /// Where what may leave is put.

@@ -47,6 +47,13 @@ pub trait Sink: Debug + Send {
     fn write(&self, bytes: &mut WriteBuf) -> io::Result<()>;
 }
 
+/// The line, as long as one puts something into it: many answers under one lock.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    outbox: &'a Outbox,
+    state: MutexGuard<'a, State>,
+}
+
 /// How a connection stands after [`Outbox::flush`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flushed {
@@ -86,34 +93,9 @@ impl Outbox {
         state.sink = None;
     }
 
-    /// Appends an answer that may leave once the log is safe up to `after`. Whether the caller must see to it that
-    /// [`Outbox::attend`] is called, after it has let go of its locks.
-    pub fn push(&self, after: RecordNo, durable: RecordNo, response: &Response<'_>) -> bool {
-        let mut state = self.lock();
-        if state.line.end.is_some() {
-            return false;
-        }
-        if state.line.bytes() > self.max_bytes {
-            drop(state);
-            self.end(End::Cut("it does not read what it is sent"));
-            return false;
-        }
-        state.line.push(after, durable, response);
-        state.note_once()
-    }
-
-    /// Keeps the place of an answer that is still to come, for this job; see [`crate::engine::Output::hold`].
-    pub fn hold(&self, after: RecordNo, job: JobId) {
-        let mut state = self.lock();
-        if state.line.end.is_none() {
-            state.line.hold(after, job);
-        }
-    }
-
-    /// Gives the answer whose place was kept. As [`Outbox::push`], whether it must be attended to.
-    pub fn fill(&self, job: JobId, response: &Response<'_>) -> bool {
-        let mut state = self.lock();
-        state.line.fill(job, response) && state.note_once()
+    /// Opens the line to put something into it. Nothing leaves it meanwhile.
+    pub fn entry(&self) -> Entry<'_> {
+        Entry { outbox: self, state: self.lock() }
     }
 
     /// Writes what was put here, if nothing else is to be done; otherwise wakes the connection's task. For anyone who
@@ -168,21 +150,6 @@ impl Outbox {
         self.lock().line.is_held()
     }
 
-    /// Ends the connection; the first call counts.
-    pub fn end(&self, end: End) {
-        let mut state = self.lock();
-        match (state.line.end, end) {
-            (None, _) | (Some(End::Close(_)), End::Cut(_)) => state.line.end = Some(end),
-            _ => return,
-        }
-        if matches!(end, End::Cut(_)) {
-            state.line.clear();
-            self.cut.notify_one();
-        }
-        drop(state);
-        self.tell();
-    }
-
     /// Wakes the connection's task.
     pub fn tell(&self) {
         self.changed.notify_one();
@@ -228,6 +195,47 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while encoding leaves a line whose connection will notice a broken packet; others are unharmed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry<'_> {
+    /// Appends an answer that may leave once the log is safe up to `after`. Whether the caller must see to it that
+    /// [`Outbox::attend`] is called, after it has let go of its locks.
+    pub fn push(&mut self, after: RecordNo, durable: RecordNo, response: &Response<'_>) -> bool {
+        if self.state.line.end.is_some() {
+            return false;
+        }
+        if self.state.line.bytes() > self.outbox.max_bytes {
+            self.end(End::Cut("it does not read what it is sent"));
+            return false;
+        }
+        self.state.line.push(after, durable, response);
+        self.state.note_once()
+    }
+
+    /// Keeps the place of an answer that is still to come, for this job; see [`crate::engine::Output::hold`].
+    pub fn hold(&mut self, after: RecordNo, job: JobId) {
+        if self.state.line.end.is_none() {
+            self.state.line.hold(after, job);
+        }
+    }
+
+    /// Gives the answer whose place was kept. As [`Entry::push`], whether it must be attended to.
+    pub fn fill(&mut self, job: JobId, response: &Response<'_>) -> bool {
+        self.state.line.fill(job, response) && self.state.note_once()
+    }
+
+    /// Ends the connection; the first call counts.
+    pub fn end(&mut self, end: End) {
+        match (self.state.line.end, end) {
+            (None, _) | (Some(End::Close(_)), End::Cut(_)) => self.state.line.end = Some(end),
+            _ => return,
+        }
+        if matches!(end, End::Cut(_)) {
+            self.state.line.clear();
+            self.outbox.cut.notify_one();
+        }
+        self.outbox.tell();
     }
 }
 
@@ -280,7 +288,7 @@ mod tests {
     }
 
     fn push(outbox: &Outbox, after: u64, text: &str) -> bool {
-        outbox.push(RecordNo(after), RecordNo::NONE, &Response::Text(text.as_bytes()))
+        outbox.entry().push(RecordNo(after), RecordNo::NONE, &Response::Text(text.as_bytes()))
     }
 
     fn is_told(outbox: &Outbox) -> bool {
@@ -339,7 +347,7 @@ mod tests {
     fn a_close_waits_for_what_is_held_and_for_what_does_not_fit() {
         let (outbox, peer) = outbox(1000);
         push(&outbox, 2, "last");
-        outbox.end(End::Close("done"));
+        outbox.entry().end(End::Close("done"));
         assert_eq!(outbox.flush(RecordNo(1)), Flushed { end: None, held: Some(RecordNo(2)), is_full: false });
         peer.takes(1);
         assert_eq!(outbox.flush(RecordNo(2)), Flushed { end: None, held: None, is_full: true });
@@ -351,8 +359,8 @@ mod tests {
     #[test]
     fn an_end_does_not_wait_for_answers_that_came_after_it() {
         let (outbox, _) = outbox(1000);
-        outbox.end(End::Close("done"));
-        outbox.hold(RecordNo(3), JobId(7));
+        outbox.entry().end(End::Close("done"));
+        outbox.entry().hold(RecordNo(3), JobId(7));
         assert_eq!(outbox.flush(RecordNo(0)).end, Some(End::Close("done")));
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use nom::branch::alt;
-use nom::bytes::complete::{tag, take_till};
+use nom::bytes::complete::{tag, take_until};
 use nom::combinator::value;
 use nom::number::complete::be_u32;
 use nom::sequence::terminated;
@@ -82,7 +82,7 @@ fn fields(input: &[u8]) -> IResult<&[u8], (Magic, u32, u32)> {
 
 /// One argument that a NUL byte ends; the NUL is consumed and not returned.
 pub(super) fn argument(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    terminated(take_till(|byte| byte == 0), tag(&b"\0"[..])).parse(input)
+    terminated(take_until(&b"\0"[..]), tag(&b"\0"[..])).parse(input)
 }
 
 /// A whole packet.

@@ -71,7 +71,7 @@ pub enum Mode {
     /// In the background, not before this time. SUBMIT_JOB_EPOCH.
     At(Timestamp),
     /// In the background, again and again: minute, hour, day of month, month, day of week. SUBMIT_JOB_SCHED.
-    Recurring([Bytes; 5]),
+    Recurring(Box<[Bytes; 5]>),
 }
 
 /// Which of the three shapes of JOB_ASSIGN a grab asks for.
@@ -298,7 +298,7 @@ fn submit_epoch(body: Bytes) -> Result<Request, Refusal> {
 fn submit_sched(body: Bytes) -> Result<Request, Refusal> {
     let (spec, extras) = Spec::parse(Kind::SubmitJobSched, body)?;
     let fields = extras.try_into().map_err(|_| Refusal::too_short(Kind::SubmitJobSched))?;
-    Ok(Request::Submit(Submit { mode: Mode::Recurring(fields), priority: Priority::Normal, spec }))
+    Ok(Request::Submit(Submit { mode: Mode::Recurring(Box::new(fields)), priority: Priority::Normal, spec }))
 }
 
 /// Handle and data. Perl's and PHP's Net_Gearman workers leave the separator out when the data is empty.

@@ -88,49 +88,48 @@ impl Response<'_> {
             }
             Response::Error(refusal) => {
                 let text = refusal.text.as_bytes();
-                header(into, Kind::Error, refusal.code.len() + 1 + text.len());
-                into.put_slice(refusal.code.as_bytes());
-                into.put_slice(b"\0");
-                into.put_slice(text);
+                let header = header(Kind::Error, refusal.code.len() + 1 + text.len());
+                into.put_slices([&header, refusal.code.as_bytes(), b"\0", text]);
             }
             Response::Text(text) => into.put_slice(text),
         }
     }
 }
 
-fn header(into: &mut WriteBuf, kind: Kind, body_len: usize) {
+fn header(kind: Kind, body_len: usize) -> [u8; HEADER_LEN] {
     // Bodies are bounded below 4 GiB where they are read.
     let body_len = u32::try_from(body_len).unwrap_or(u32::MAX);
-    into.put_slice(&Header { magic: Magic::Response, kind, body_len }.to_bytes());
+    Header { magic: Magic::Response, kind, body_len }.to_bytes()
 }
 
 fn short(into: &mut WriteBuf, kind: Kind, body: &[u8]) {
-    into.reserve(HEADER_LEN + body.len());
-    header(into, kind, body.len());
-    into.put_slice(body);
+    into.put_slices([&header(kind, body.len()), body]);
 }
 
 fn shared(into: &mut WriteBuf, kind: Kind, body: &Bytes) {
-    header(into, kind, body.len());
+    into.put_slice(&header(kind, body.len()));
     into.put_shared(body);
 }
 
 fn assign(into: &mut WriteBuf, flavor: Flavor, handle: &[u8], parts: &Parts<'_>) {
-    let kind = match flavor {
-        Flavor::Plain => Kind::JobAssign,
-        Flavor::All if !parts.reducer.is_empty() => Kind::JobAssignAll,
-        Flavor::Unique | Flavor::All => Kind::JobAssignUniq,
-    };
-    let fields: &[&[u8]] = match kind {
-        Kind::JobAssign => &[handle, parts.function],
-        Kind::JobAssignAll => &[handle, parts.function, parts.unique, parts.reducer],
-        _ => &[handle, parts.function, parts.unique],
-    };
-    let fields_len: usize = fields.iter().map(|field| field.len() + 1).sum();
-    header(into, kind, fields_len + parts.payload.len());
-    for field in fields {
-        into.put_slice(field);
-        into.put_slice(b"\0");
+    let Parts { function, unique, reducer, payload, .. } = *parts;
+    let rest = payload.len();
+    let nul = b"\0";
+    match flavor {
+        Flavor::Plain => {
+            let header = header(Kind::JobAssign, handle.len() + function.len() + 2 + rest);
+            into.put_slices([&header, handle, nul, function, nul]);
+        }
+        Flavor::All if !reducer.is_empty() => {
+            let fields = handle.len() + function.len() + unique.len() + reducer.len() + 4;
+            let header = header(Kind::JobAssignAll, fields + rest);
+            into.put_slices([&header, handle, nul, function, nul, unique, nul, reducer, nul]);
+        }
+        Flavor::Unique | Flavor::All => {
+            let fields = handle.len() + function.len() + unique.len() + 3;
+            let header = header(Kind::JobAssignUniq, fields + rest);
+            into.put_slices([&header, handle, nul, function, nul, unique, nul]);
+        }
     }
     parts.put_payload(into);
 }
@@ -145,9 +144,7 @@ fn status(into: &mut WriteBuf, kind: Kind, name: &[u8], progress: Option<Progres
         // Writing to a String cannot fail.
         let _ = write!(fields, "\0{waiting}");
     }
-    header(into, kind, name.len() + fields.len());
-    into.put_slice(name);
-    into.put_slice(fields.as_bytes());
+    into.put_slices([&header(kind, name.len() + fields.len()), name, fields.as_bytes()]);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 /// Parts from this size on are chained rather than copied.
 const CHAINED: usize = 4096;
@@ -14,23 +14,32 @@ const SPARES: usize = 64;
 const SPARE_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A line of bytes to be written. Empty, it owns no memory.
 #[derive(Debug, Default)]
 pub struct WriteBuf {
     chain: VecDeque<Bytes>,
-    tail: BytesMut,
+    tail: Vec<u8>,
     len: usize,
 }
 
 impl WriteBuf {
     /// Appends a copy of these bytes.
     pub fn put_slice(&mut self, bytes: &[u8]) {
+        self.put_slices([bytes]);
+    }
+
+    /// Appends copies of these, one after the other.
+    pub fn put_slices<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        let len = parts.iter().map(|part| part.len()).sum();
         self.begin();
-        self.tail.extend_from_slice(bytes);
-        self.len += bytes.len();
+        self.tail.reserve(len);
+        for part in parts {
+            self.tail.extend_from_slice(part);
+        }
+        self.len += len;
     }
 
     /// Appends these bytes, without a copy if they are many.
@@ -42,12 +51,6 @@ impl WriteBuf {
             self.chain.push_back(bytes.clone());
             self.len += bytes.len();
         }
-    }
-
-    /// Makes room for so many bytes that will be put one by one.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.begin();
-        self.tail.reserve(bytes);
     }
 
     /// Lines are short-lived and many: their memory goes from one to the next.
@@ -67,7 +70,7 @@ impl WriteBuf {
         }
         self.seal();
         self.chain.append(&mut other.chain);
-        self.tail = other.tail.split();
+        self.tail = std::mem::take(&mut other.tail);
         self.len += std::mem::take(&mut other.len);
     }
 
@@ -98,7 +101,7 @@ impl WriteBuf {
 
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            self.chain.push_back(self.tail.split().freeze());
+            self.chain.push_back(std::mem::take(&mut self.tail).into());
         }
     }
 }
@@ -133,10 +136,12 @@ impl Buf for WriteBuf {
             self.chain.pop_front();
         }
         if count == self.tail.len() {
-            // Keeps the memory for the next answers, where `advance` would move past it.
+            // Keeps the memory for the next answers.
             self.tail.clear();
-        } else {
-            self.tail.advance(count);
+        } else if count > 0 {
+            let mut rest = Bytes::from(std::mem::take(&mut self.tail));
+            rest.advance(count);
+            self.chain.push_back(rest);
         }
     }
 }

@@ -1,0 +1,25 @@
+//! What all jobs together take.
+
+use super::content::Content;
+use super::job::Job;
+
+/// The account of memory.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Usage {
+    /// Bytes that all jobs and recurring jobs are accounted with.
+    pub bytes: u64,
+    /// Jobs whose payloads are on disk only.
+    pub evicted: usize,
+}
+
+impl Usage {
+    pub fn add(&mut self, content: &Content) {
+        self.bytes += Job::cost(content);
+        self.evicted += usize::from(!content.is_whole());
+    }
+
+    pub fn remove(&mut self, content: &Content) {
+        self.bytes -= Job::cost(content);
+        self.evicted -= usize::from(!content.is_whole());
+    }
+}

@@ -141,9 +141,9 @@ fn broker(
 ) -> Result<Arc<Broker>, RunError> {
     let now = clock.now();
     let seed = Seed {
-        // Without a store nothing is known of earlier processes: counting from the time in nanoseconds passes all their
-        // numbers, as long as no process gave out more than a thousand million a second.
-        first_job: JobId(if store.is_some() { 1 } else { now.as_micros().saturating_mul(1000) }),
+        // Without a store nothing is known of earlier processes: counting from the time in tenths of microseconds passes
+        // all their numbers, as long as no process gave out more than ten million a second.
+        first_job: JobId(if store.is_some() { 1 } else { now.as_micros().saturating_mul(10) }),
         hash: RandomState::new().hash_one("gearhouse"),
     };
     let (settings, max_outbox) = (config.engine.clone(), config.limits.max_outbox);

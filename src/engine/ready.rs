@@ -12,9 +12,17 @@ use crate::types::JobId;
 pub(super) struct Ready {
     /// Jobs whose place is their number: number / 64 and a bit for each.
     pages: BTreeMap<u64, u64>,
+    /// A page after all of those, perhaps an empty one: nearly every new job goes there.
+    last: Page,
     /// Jobs that were sent to a later place.
     moved: BTreeSet<(u64, JobId)>,
     len: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Page {
+    number: u64,
+    bits: u64,
 }
 
 impl Ready {
@@ -23,44 +31,62 @@ impl Ready {
     }
 
     pub fn insert(&mut self, place: u64, id: JobId) {
-        let is_new = if place == id.0 {
-            let bits = self.pages.entry(page(id)).or_default();
-            let before = *bits;
-            *bits |= bit(id);
-            before != *bits
-        } else {
-            self.moved.insert((place, id))
-        };
+        let is_new = if place == id.0 { self.set(id) } else { self.moved.insert((place, id)) };
         self.len += usize::from(is_new);
     }
 
     pub fn remove(&mut self, place: u64, id: JobId) {
-        let was_there = if place == id.0 {
-            let Some(bits) = self.pages.get_mut(&page(id)) else { return };
-            let before = *bits;
-            *bits &= !bit(id);
-            let is_changed = before != *bits;
-            if *bits == 0 {
-                self.pages.remove(&page(id));
-            }
-            is_changed
-        } else {
-            self.moved.remove(&(place, id))
-        };
+        let was_there = if place == id.0 { self.clear(id) } else { self.moved.remove(&(place, id)) };
         self.len -= usize::from(was_there);
     }
 
     pub fn contains(&self, place: u64, id: JobId) -> bool {
-        if place == id.0 {
-            self.pages.get(&page(id)).is_some_and(|bits| bits & bit(id) != 0)
-        } else {
+        if place != id.0 {
             self.moved.contains(&(place, id))
+        } else if page(id) == self.last.number {
+            self.last.bits & bit(id) != 0
+        } else {
+            self.pages.get(&page(id)).is_some_and(|bits| bits & bit(id) != 0)
         }
+    }
+
+    /// Whether the bit was not set before.
+    fn set(&mut self, id: JobId) -> bool {
+        let number = page(id);
+        if number > self.last.number {
+            let before = std::mem::replace(&mut self.last, Page { number, bits: 0 });
+            if before.bits != 0 {
+                self.pages.insert(before.number, before.bits);
+            }
+        }
+        let bits = if number == self.last.number {
+            &mut self.last.bits
+        } else {
+            self.pages.entry(number).or_default()
+        };
+        let before = *bits;
+        *bits |= bit(id);
+        before != *bits
+    }
+
+    /// Whether the bit was set before.
+    fn clear(&mut self, id: JobId) -> bool {
+        let number = page(id);
+        let is_last = number == self.last.number;
+        let bits = if is_last { Some(&mut self.last.bits) } else { self.pages.get_mut(&number) };
+        let Some(bits) = bits else { return false };
+        let before = *bits;
+        *bits &= !bit(id);
+        let (is_changed, is_empty) = (before != *bits, *bits == 0);
+        if is_empty && !is_last {
+            self.pages.remove(&number);
+        }
+        is_changed
     }
 
     /// The job that is next.
     pub fn first(&self) -> Option<JobId> {
-        let unmoved = self.pages.first_key_value().map(|(page, bits)| first_of(*page, *bits));
+        let unmoved = self.pages().next().map(|(page, bits)| first_of(page, bits));
         match (unmoved, self.moved.first()) {
             (Some(id), Some((place, moved))) => Some(if *place < id.0 { *moved } else { id }),
             (Some(id), None) => Some(id),
@@ -68,9 +94,14 @@ impl Ready {
         }
     }
 
+    fn pages(&self) -> impl Iterator<Item = (u64, u64)> {
+        let last = (self.last.bits != 0).then_some((self.last.number, self.last.bits));
+        self.pages.iter().map(|(page, bits)| (*page, *bits)).chain(last)
+    }
+
     /// Places and jobs, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, JobId)> {
-        let mut unmoved = self.pages.iter().flat_map(|(page, bits)| jobs_of(*page, *bits)).peekable();
+        let mut unmoved = self.pages().flat_map(|(page, bits)| jobs_of(page, bits)).peekable();
         let mut moved = self.moved.iter().copied().peekable();
         std::iter::from_fn(move || match (unmoved.peek(), moved.peek()) {
             (Some(id), Some((place, _))) if *place < id.0 => moved.next(),

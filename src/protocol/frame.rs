@@ -1,11 +1,11 @@
 //! One packet: a header of 12 bytes and a body (reference, section 1.1).
 
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memchr;
 use nom::branch::alt;
-use nom::bytes::complete::{tag, take_until};
+use nom::bytes::complete::tag;
 use nom::combinator::value;
 use nom::number::complete::be_u32;
-use nom::sequence::terminated;
 use nom::{IResult, Parser};
 
 use super::Kind;
@@ -80,9 +80,10 @@ fn fields(input: &[u8]) -> IResult<&[u8], (Magic, u32, u32)> {
     (magic, be_u32, be_u32).parse(input)
 }
 
-/// One argument that a NUL byte ends; the NUL is consumed and not returned.
-pub(super) fn argument(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    terminated(take_until(&b"\0"[..]), tag(&b"\0"[..])).parse(input)
+/// What follows, and one argument that a NUL byte ends; the NUL is in neither. `None` without one.
+pub(super) fn argument(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr(0, input)?;
+    Some((&input[end + 1..], &input[..end]))
 }
 
 /// A whole packet.

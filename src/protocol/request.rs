@@ -304,8 +304,8 @@ fn submit_sched(body: Bytes) -> Result<Request, Refusal> {
 /// Handle and data. Perl's and PHP's Net_Gearman workers leave the separator out when the data is empty.
 fn work(update: Update, body: Bytes) -> Request {
     match argument(&body) {
-        Ok((_, handle)) => Request::Work(Work { update, handle_len: handle.len(), body }),
-        Err(_) => Request::Work(Work { update, handle_len: body.len(), body: joined(&[&body, b""]) }),
+        Some((_, handle)) => Request::Work(Work { update, handle_len: handle.len(), body }),
+        None => Request::Work(Work { update, handle_len: body.len(), body: joined(&[&body, b""]) }),
     }
 }
 
@@ -331,7 +331,7 @@ fn work_status(body: Bytes) -> Request {
 /// Function and milliseconds as text. Other forms (no separator, a binary number) mean no time-out, since the
 /// reference reads them so; 1 to 999 become 1000 as there.
 fn can_do_timeout(body: Bytes) -> Request {
-    let Ok((text, function)) = argument(&body) else {
+    let Some((text, function)) = argument(&body) else {
         return Request::CanDo { function: body, timeout: None };
     };
     let milliseconds = leading_number(text);
@@ -348,8 +348,8 @@ fn without_final_nul(body: Bytes) -> Bytes {
 
 fn up_to_nul(body: Bytes) -> Bytes {
     match argument(&body) {
-        Ok((_, text)) => body.slice(..text.len()),
-        Err(_) => body,
+        Some((_, text)) => body.slice(..text.len()),
+        None => body,
     }
 }
 

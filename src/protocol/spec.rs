@@ -73,7 +73,7 @@ impl Spec {
             extras.push((from, end));
         }
         let payload_start = u16::try_from(ends.from).map_err(|_| Refusal::NAMES_TOO_LARGE)?;
-        let extras = extras.into_iter().map(|(from, end)| body.slice(from..end)).collect();
+        let extras = extras.iter().map(|(from, end)| body.slice(*from..*end)).collect();
         // All ends lie before the payload, whose start was just checked.
         let ends = [function, unique, reducer].map(|end| u16::try_from(end).unwrap_or(u16::MAX));
         // The body's length was checked above.
@@ -192,7 +192,7 @@ struct Ends<'a> {
 impl Ends<'_> {
     /// Where the next argument ends: at its NUL, which is passed over.
     fn next(&mut self, kind: Kind) -> Result<usize, Refusal> {
-        let (_, argument) = argument(&self.body[self.from..]).map_err(|_| Refusal::too_short(kind))?;
+        let (_, argument) = argument(&self.body[self.from..]).ok_or_else(|| Refusal::too_short(kind))?;
         let end = self.from + argument.len();
         self.from = end + 1;
         Ok(end)

@@ -256,14 +256,26 @@ impl Stop {
 }
 
 fn runtime(threads: Option<usize>) -> io::Result<Runtime> {
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.unwrap_or(available).max(1))
+    let threads = threads.unwrap_or_else(default_threads).max(1);
+    let mut builder = if threads == 1 {
+        turn::begin();
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    builder
+        .worker_threads(threads)
         .thread_name("gearhouse")
         .on_thread_start(turn::begin)
         .on_thread_park(turn::end)
         .enable_all()
         .build()
+}
+
+/// Half of the processors, at most eight: docs/performance.md, "How many threads".
+fn default_threads() -> usize {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    (available / 2).clamp(1, 8)
 }
 
 fn bind_all(config: &Config) -> Result<Vec<std::net::TcpListener>, RunError> {

@@ -1,7 +1,7 @@
 //! The only reader of time.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::types::Timestamp;
 
@@ -9,54 +9,57 @@ use crate::types::Timestamp;
 ///
 /// It follows the system's clock, since delayed and recurring jobs are due at a time of day. When that clock is set
 /// back, it goes on at half its speed until the system's has caught up, so that time-outs still end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Clock {
     last: Mutex<Reading>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Reading {
     told: Timestamp,
-    at: Instant,
+    /// When that was, if the system's clock was behind it.
+    ahead_at: Option<Instant>,
 }
 
 impl Clock {
     /// A clock that shows the system's time.
     pub fn new() -> Self {
-        let (told, at) = read();
-        Self { last: Mutex::new(Reading { told, at }) }
+        Self::default()
     }
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        let (of_day, at) = read();
+        let of_day = of_day();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.told = step(last.told, at.saturating_duration_since(last.at), of_day);
-        last.at = at;
+        if of_day >= last.told {
+            *last = Reading { told: of_day, ahead_at: None };
+        } else {
+            let at = monotonic();
+            let passed = last.ahead_at.map_or(Duration::ZERO, |before| at.saturating_duration_since(before));
+            *last = Reading { told: step(last.told, passed, of_day), ahead_at: Some(at) };
+        }
         last.told
     }
 }
 
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
-    }
+#[expect(clippy::disallowed_methods, reason = "the one place where time is read")]
+fn of_day() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default().after(since_epoch)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where time is read")]
-fn read() -> (Timestamp, Instant) {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (Timestamp::default().after(since_epoch), Instant::now())
+fn monotonic() -> Instant {
+    Instant::now()
 }
 
-fn step(told: Timestamp, passed: std::time::Duration, of_day: Timestamp) -> Timestamp {
+fn step(told: Timestamp, passed: Duration, of_day: Timestamp) -> Timestamp {
     of_day.max(told.after(passed / 2))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn it_follows_the_time_of_day_forward_and_never_goes_back() {

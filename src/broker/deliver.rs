@@ -17,7 +17,6 @@ pub(super) struct Delivery<'a> {
     own_entry: Option<Entry<'a>>,
     /// Another that was sent something: often the same many times in a row.
     other: Option<(ConnId, Arc<Outbox>)>,
-    to_attend: Vec<Arc<Outbox>>,
     to_load: Vec<JobId>,
     has_persisted: bool,
     shutdown: Option<Drain>,
@@ -30,7 +29,6 @@ impl<'a> Delivery<'a> {
             own,
             own_entry: None,
             other: None,
-            to_attend: Vec::new(),
             to_load: Vec::new(),
             has_persisted: false,
             shutdown: None,
@@ -40,7 +38,7 @@ impl<'a> Delivery<'a> {
     /// Sees to it that what was put into outboxes leaves, and wakes the store's threads. Returns whether the server's end was asked for.
     pub fn finish(mut self) -> Option<Drain> {
         self.own_entry = None;
-        turn::note(self.to_attend.into_iter());
+        turn::end_batch();
         if let Some(storage) = &self.broker.storage {
             if self.has_persisted {
                 storage.log.signal();
@@ -61,7 +59,7 @@ impl<'a> Delivery<'a> {
             && own == conn
         {
             if change(self.own_entry.get_or_insert_with(|| outbox.entry())) {
-                self.to_attend.push(outbox.clone());
+                turn::note(outbox.clone());
             }
             return;
         }
@@ -71,7 +69,7 @@ impl<'a> Delivery<'a> {
         }
         let Some((_, outbox)) = &self.other else { return };
         if change(&mut outbox.entry()) {
-            self.to_attend.push(outbox.clone());
+            turn::note(outbox.clone());
         }
     }
 }

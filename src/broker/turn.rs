@@ -36,18 +36,17 @@ pub fn end() {
     WAITING.set(waiting);
 }
 
-/// A batch was applied that sent something to these.
-pub(super) fn note(outboxes: impl Iterator<Item = Arc<Outbox>>) {
-    if !IS_SERVING.get() {
-        outboxes.for_each(|outbox| outbox.attend());
-        return;
-    }
-    let count = WAITING.with_borrow_mut(|waiting| {
-        waiting.extend(outboxes);
-        waiting.len()
-    });
+/// This outbox was sent something. To be followed by [`end_batch`] when no lock is held.
+pub(super) fn note(outbox: Arc<Outbox>) {
+    WAITING.with_borrow_mut(|waiting| waiting.push(outbox));
+}
+
+/// A batch was applied.
+pub(super) fn end_batch() {
     BATCHES.set(BATCHES.get() + 1);
-    if count >= MOST_OUTBOXES || (count > 0 && BATCHES.get() >= MOST_BATCHES) {
+    let count = WAITING.with_borrow(Vec::len);
+    let is_enough = count >= MOST_OUTBOXES || BATCHES.get() >= MOST_BATCHES || !IS_SERVING.get();
+    if count > 0 && is_enough {
         end();
     }
 }

@@ -2,11 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::protocol::{Parts, Spec};
-
-/// Bodies up to this many bytes are copied when their job is kept, so that a small job does not keep a whole
-/// read buffer alive; larger ones own their memory in practice.
-const COPIED: usize = 4096;
+use crate::protocol::{LARGE, Parts, Spec};
 
 /// The parts of one job. Its function's name is not repeated: the function has it.
 #[derive(Debug)]
@@ -29,7 +25,7 @@ impl Content {
     /// What is to be kept of a submit. Its payload need not be at hand.
     pub fn new(spec: &Spec) -> Content {
         let payload_len = spec.payload_len();
-        let text = if spec.is_whole() && spec.len() > COPIED {
+        let text = if spec.is_whole() && spec.len() > LARGE {
             Text::Shared(Box::new(spec.body().slice(spec.function().len() + 1..)))
         } else {
             Text::Own(joined([spec.unique(), spec.reducer(), spec.payload()]))
@@ -99,7 +95,7 @@ impl Content {
         if self.reducer_len > 0 {
             rest.strip_prefix(self.reducer())?.strip_prefix(b"\0")?;
         }
-        let text = if body.len() > COPIED {
+        let text = if body.len() > LARGE {
             Text::Shared(Box::new(body.slice_ref(tail)))
         } else {
             Text::Own(joined([self.unique(), self.reducer(), payload]))
@@ -147,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_parts_are_the_same_in_memory_on_disk_only_and_back() {
-        for len in [0, 7, COPIED * 2] {
+        for len in [0, 7, LARGE * 2] {
             let payload = vec![b'p'; len];
             let submits: [(Kind, &[u8]); 4] = [
                 (Kind::SubmitReduceJob, b"f\0u\0red\0agg\0"),

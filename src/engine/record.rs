@@ -62,11 +62,11 @@ pub struct Standing {
 }
 
 impl Record<'_> {
-    /// The same, owning what it tells of. Bodies are shared, not copied.
+    /// The same, owning what it tells of. Large bodies are shared, not copied.
     pub fn into_owned(self) -> Record<'static> {
         match self {
             Record::Queued { id, standing, spec } => {
-                Record::Queued { id, standing, spec: Cow::Owned(spec.into_owned()) }
+                Record::Queued { id, standing, spec: Cow::Owned(spec.to_kept()) }
             }
             Record::Lost { id, standing } => Record::Lost { id, standing },
             Record::Done(id) => Record::Done(id),

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::Decoder;
 
-use super::read::read_some;
+use super::input::Input;
 use crate::broker::{BATCH, Broker, Wait, turn};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -118,12 +119,12 @@ struct Connection {
     session: Session,
     reader: OwnedReadHalf,
     codec: Codec,
-    input: BytesMut,
+    input: Input,
     /// The record that what is held back waits for, as the log was told.
     asked: Option<RecordNo>,
     /// Since when a packet is incomplete.
     began: Option<Instant>,
-    /// When the peer last sent something.
+    /// When the peer last sent something, if there is a bound on its silence.
     heard: Instant,
 }
 
@@ -133,7 +134,7 @@ impl Connection {
             reader,
             codec: Codec::new(session.rules.limits.max_frame),
             session,
-            input,
+            input: input.into(),
             asked: None,
             began: None,
             heard: now(),
@@ -142,7 +143,7 @@ impl Connection {
 
     /// Returns why it ended.
     async fn run(&mut self) -> io::Result<&'static str> {
-        if !self.input.is_empty() {
+        if !self.input.bytes.is_empty() {
             self.carry_out().await?;
         }
         loop {
@@ -158,22 +159,27 @@ impl Connection {
     /// Reads and carries out, until this task must write. Mostly it need not: answers are written at the end of the
     /// thread's turn.
     async fn read(&mut self) -> io::Result<Option<&'static str>> {
+        let outbox = self.session.outbox.clone();
+        // One wish for all reads: to make it and to take it back costs more than much of what a read brings.
+        let mut changed = pin!(outbox.changed());
         loop {
             self.session.rules.broker.room().await;
-            let missing = self.codec.missing(self.input.len());
+            let missing = self.codec.missing(self.input.bytes.len());
             let deadline = self.deadline();
             let read = tokio::select! {
                 biased;
-                () = self.session.outbox.changed() => return Ok(None),
-                read = read_some(&mut self.reader, &mut self.input, missing) => read?,
+                () = &mut changed => return Ok(None),
+                read = self.input.read(&mut self.reader, missing) => read?,
                 () = sleep_until(deadline) => return Ok(Some("it was silent for too long")),
             };
             if read == 0 {
                 return Ok(Some("the peer left"));
             }
-            self.heard = now();
+            if self.session.rules.limits.idle_timeout.is_some() {
+                self.heard = now();
+            }
             self.carry_out().await?;
-            if self.session.outbox.is_held() {
+            if outbox.is_held() {
                 return Ok(None);
             }
         }
@@ -190,7 +196,7 @@ impl Connection {
 
     async fn carry_out_with(&mut self, batch: &mut Vec<Request>) -> io::Result<()> {
         loop {
-            match self.codec.decode(&mut self.input) {
+            match self.codec.decode(&mut self.input.bytes) {
                 Ok(Some(Request::Admin(Admin::List(listing)))) => {
                     self.session.apply(batch);
                     self.tell_list(listing).await?;
@@ -210,11 +216,10 @@ impl Connection {
             }
         }
         self.session.apply(batch);
-        if self.codec.is_inside(self.input.len()) {
-            self.began.get_or_insert(self.heard);
-        } else {
-            self.input = BytesMut::new();
+        if self.codec.is_inside(self.input.bytes.len()) {
+            self.began.get_or_insert_with(now);
         }
+        self.input.settle();
         Ok(())
     }
 
@@ -226,7 +231,7 @@ impl Connection {
             outbox.entry().push(RecordNo::NONE, durable, &Response::Error(&refusal));
         }
         outbox.entry().end(End::Close("it sent what is no packet"));
-        self.input = BytesMut::new();
+        self.input = Input::default();
     }
 
     /// Tells a list in pieces, each put together under a short lock and written before the next. What others send
@@ -299,7 +304,7 @@ impl Connection {
     fn deadline(&self) -> Option<Instant> {
         let limits = &self.session.rules.limits;
         let frame = self.began.map(|began| {
-            let received = Duration::from_secs(self.input.len() as u64 / BYTES_A_SECOND);
+            let received = Duration::from_secs(self.input.bytes.len() as u64 / BYTES_A_SECOND);
             began + limits.frame_timeout + received
         });
         let idle = limits.idle_timeout.map(|idle| self.heard + idle);

@@ -2,8 +2,8 @@
 
 mod connection;
 mod door;
+mod input;
 mod listener;
-mod read;
 
 pub use self::connection::Rules;
 pub use self::door::Door;

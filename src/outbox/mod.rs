@@ -6,15 +6,16 @@
 //! the connection's own task need not run for it; but one at a time, and that one looks again before it goes.
 
 mod line;
+mod signal;
 
 use std::fmt::Debug;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 
 use self::line::Line;
+use self::signal::Signal;
 use crate::protocol::{Response, WriteBuf};
 use crate::types::{JobId, RecordNo};
 
@@ -22,8 +23,8 @@ use crate::types::{JobId, RecordNo};
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
-    changed: Notify,
-    cut: Notify,
+    changed: Signal,
+    cut: Signal,
     max_bytes: usize,
 }
 
@@ -77,7 +78,7 @@ pub enum End {
 impl Outbox {
     /// An empty line. When more than `max_bytes` wait and still more comes, the connection is cut.
     pub fn new(max_bytes: usize) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), cut: Notify::new(), max_bytes }
+        Self { state: Mutex::default(), changed: Signal::default(), cut: Signal::default(), max_bytes }
     }
 
     /// Opens the way to the peer. Called once.
@@ -152,17 +153,17 @@ impl Outbox {
 
     /// Wakes the connection's task.
     pub fn tell(&self) {
-        self.changed.notify_one();
+        self.changed.set();
     }
 
     /// Waits until the task was woken since it last waited.
     pub async fn changed(&self) {
-        self.changed.notified().await;
+        self.changed.seen().await;
     }
 
     /// Waits until the connection was cut.
     pub async fn was_cut(&self) {
-        self.cut.notified().await;
+        self.cut.seen().await;
     }
 
     /// Writes what may leave, without the lock, until nothing may or the peer takes no more.
@@ -233,7 +234,7 @@ impl Entry<'_> {
         }
         if matches!(end, End::Cut(_)) {
             self.state.line.clear();
-            self.outbox.cut.notify_one();
+            self.outbox.cut.set();
         }
         self.outbox.tell();
     }

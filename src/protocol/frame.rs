@@ -13,6 +13,10 @@ use super::Kind;
 /// Bytes of a header: magic, kind and body length, four each.
 pub const HEADER_LEN: usize = 12;
 
+/// Bodies over so many bytes own their memory, and are shared from socket to socket. All others may lie in a buffer
+/// with much else, and are copied when they are kept.
+pub const LARGE: usize = 64 * 1024;
+
 /// Which way a packet says that it goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Magic {

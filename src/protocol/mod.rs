@@ -15,7 +15,7 @@ mod write_buf;
 
 pub use admin::{Admin, Listing, MaxQueue};
 pub use codec::{Broken, Codec};
-pub use frame::{BadHeader, Frame, HEADER_LEN, Header, Magic};
+pub use frame::{BadHeader, Frame, HEADER_LEN, Header, LARGE, Magic};
 pub use handle::Handle;
 pub use kind::Kind;
 pub use request::{Flavor, Mode, Refusal, Request, StatusNumbers, Submit, Update, Work};

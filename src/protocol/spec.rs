@@ -3,11 +3,7 @@
 use bytes::Bytes;
 
 use super::frame::argument;
-use super::{Kind, Refusal, WriteBuf};
-
-/// Bodies up to this many bytes are copied when their job is kept, so that a small job does not keep a whole
-/// read buffer alive; larger ones own their memory in practice.
-const COPIED: usize = 4096;
+use super::{Kind, LARGE, Refusal, WriteBuf};
 
 /// The largest body that can be assigned: a handle of up to 63 bytes and its NUL go in front.
 const LARGEST: usize = u32::MAX as usize - 64;
@@ -42,7 +38,7 @@ impl Parts<'_> {
     /// Writes the payload, without a copy if it is large.
     pub fn put_payload(&self, into: &mut WriteBuf) {
         match self.shared {
-            Some(shared) if self.payload.len() > COPIED => into.put_shared(&shared.slice_ref(self.payload)),
+            Some(shared) if self.payload.len() > LARGE => into.put_shared(&shared.slice_ref(self.payload)),
             _ => into.put_slice(self.payload),
         }
     }
@@ -168,10 +164,10 @@ impl Spec {
         self.body.is_empty()
     }
 
-    /// The same, fit to be kept for long: see [`COPIED`].
+    /// The same, fit to be kept for long: see [`LARGE`].
     pub fn to_kept(&self) -> Spec {
         let body =
-            if self.body.len() <= COPIED { Bytes::copy_from_slice(&self.body) } else { self.body.clone() };
+            if self.body.len() <= LARGE { Bytes::copy_from_slice(&self.body) } else { self.body.clone() };
         Spec { body, ..*self }
     }
 

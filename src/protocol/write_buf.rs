@@ -6,8 +6,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Parts from this size on are chained rather than copied.
-const CHAINED: usize = 4096;
+use super::LARGE;
 
 /// Lines' memory that a thread keeps for the next line, and the most that one of them may have.
 const SPARES: usize = 64;
@@ -44,7 +43,7 @@ impl WriteBuf {
 
     /// Appends these bytes, without a copy if they are many.
     pub fn put_shared(&mut self, bytes: &Bytes) {
-        if bytes.len() < CHAINED {
+        if bytes.len() <= LARGE {
             self.put_slice(bytes);
         } else {
             self.seal();
@@ -153,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out_in_order(parts in prop::collection::vec((0_usize..9000, any::<bool>()), 0..12),
+        fn what_goes_in_comes_out_in_order(parts in prop::collection::vec((prop_oneof![0_usize..9000, LARGE - 9..LARGE + 9], any::<bool>()), 0..12),
                                            steps in prop::collection::vec(1_usize..7000, 1..20)) {
             let (mut line, mut expected) = (WriteBuf::default(), Vec::new());
             for (index, (len, shared)) in parts.iter().enumerate() {

@@ -166,7 +166,7 @@ pub(super) struct Options {
     )]
     pub(super) remote_shutdown: Option<bool>,
 
-    /// Threads that serve connections [default: as the machine has processors]
+    /// Threads that serve connections [default: half as many as processors, 1 to 8]
     #[arg(long, value_name = "N", help_heading = SYSTEM)]
     pub(super) threads: Option<NonZeroUsize>,
 

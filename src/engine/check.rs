@@ -75,9 +75,7 @@ impl Engine {
         let mut total = 0;
         for (id, function) in self.functions.after(None) {
             total += function.total();
-            let key = function.first().map(|(priority, _)| priority);
-            let listed = self.functions.ready_key(id).map(|(priority, _, _)| priority);
-            assert_eq!(key, listed, "{:?} is listed under its best priority", function.name);
+            assert!(self.functions.is_listed(id), "{:?} is listed under its best priority", function.name);
             for priority in Priority::ALL {
                 for (place, id_of) in function.ready[priority as usize].iter() {
                     let job = self.jobs.get(id_of).expect("a ready job exists");

@@ -209,21 +209,42 @@ impl Functions {
 
     /// What orders a function among those with ready jobs; `None` if it has none.
     pub fn ready_key(&self, id: FunctionId) -> Option<(Priority, u64, FunctionId)> {
-        self.get(id).listed.map(|(priority, turn)| (priority, turn, id))
+        self.get(id).key().map(|(priority, turn)| (priority, turn, id))
     }
 
-    /// To be called after the ready jobs of a function changed.
+    /// To be called after the ready jobs of a function changed, or its turn.
     pub fn relist(&mut self, id: FunctionId) {
-        let function = self.get_mut(id);
+        let function = self.get(id);
         let (before, now) = (function.listed, function.key());
-        if before != now {
-            function.listed = now;
-            if let Some((priority, turn)) = before {
-                self.ready.remove(&(priority, turn, id));
+        match (before, now) {
+            _ if before == now => {}
+            // Alone it needs no order: it is put where it belongs when another comes.
+            (Some(_), Some(_)) if self.ready.len() == 1 => {}
+            (None, Some(_)) if self.ready.len() == 1 => {
+                let (.., other) = *self.ready.first().expect("there is one");
+                self.list(other);
+                self.list(id);
             }
-            if let Some((priority, turn)) = now {
-                self.ready.insert((priority, turn, id));
-            }
+            _ => self.list(id),
+        }
+    }
+
+    /// Whether a function stands where it belongs among those with ready jobs; for tests.
+    pub fn is_listed(&self, id: FunctionId) -> bool {
+        let function = self.get(id);
+        let is_alone = function.listed.is_some() && self.ready.len() == 1;
+        function.listed == function.key() || (is_alone && function.key().is_some())
+    }
+
+    fn list(&mut self, id: FunctionId) {
+        let function = self.get_mut(id);
+        let now = function.key();
+        let before = std::mem::replace(&mut function.listed, now);
+        if let Some((priority, turn)) = before {
+            self.ready.remove(&(priority, turn, id));
+        }
+        if let Some((priority, turn)) = now {
+            self.ready.insert((priority, turn, id));
         }
     }
 

@@ -174,7 +174,7 @@ fn what_a_killed_server_left_is_read_with_its_log_and_stays_as_it_is() {
     assert_eq!(info(&data)["jobs"], 1);
     assert_eq!(
         store("verify", &data, &[]).well(),
-        "1 jobs, 0 recurring jobs, 0 functions: all as it was written\n"
+        "1 job, 0 recurring jobs, 0 functions: all as it was written\n"
     );
     assert!(store("export", &data, &[]).well().contains("\"unique\":\"u\""));
     assert!(contents(&data) == before, "a file was changed");
@@ -427,7 +427,7 @@ fn a_damaged_page_is_told_and_the_other_tables_are_looked_at_all_the_same() {
     ended.with_code(1);
     let shown = String::from_utf8(ended.stdout).unwrap();
     assert!(shown.contains("table job, rows from here on cannot be read"), "{shown}");
-    assert!(ended.stderr.contains("1 recurring jobs"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 recurring job,"), "{}", ended.stderr);
 }
 
 #[test]

@@ -18,13 +18,19 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Looks again and again until `look` finds something; fails after [`PATIENCE`].
 #[track_caller]
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = now() + PATIENCE;
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, || what.to_owned(), look)
+}
+
+/// The same for what takes its time. `what` is asked when that is over, and can tell how things stand then.
+#[track_caller]
+pub fn within<T>(limit: Duration, what: impl Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = now() + limit;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        assert!(now() < deadline, "waited {limit:?} in vain: {}", what());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -24,6 +24,19 @@ pub struct Server {
     _files: tempfile::TempDir,
 }
 
+/// Memory of a process, in bytes, as Linux counts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// What it holds now: the next two and what is shared.
+    pub resident: u64,
+    /// Its heap and stacks.
+    pub anonymous: u64,
+    /// Pages of files: mostly the program itself.
+    pub file: u64,
+    /// The most it ever held.
+    pub peak: u64,
+}
+
 const UNHARMED: &str = "nothing panics under this lock";
 
 /// How to start a server: given a port, the address to listen on and a directory for its files.
@@ -110,14 +123,26 @@ impl Server {
         self.child.id()
     }
 
-    /// Memory it holds now, in bytes (resident set).
-    pub fn resident(&self) -> u64 {
+    /// Memory it holds, in bytes.
+    pub fn memory(&self) -> Memory {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server is gone");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("no VmRSS in /proc");
-        let kib: u64 =
-            line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("VmRSS is no number");
-        kib * 1024
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("not told in /proc");
+            let kib = line.trim_start_matches(':').trim().trim_end_matches(" kB");
+            kib.parse::<u64>().expect("a number of KiB") * 1024
+        };
+        Memory {
+            resident: bytes("VmRSS"),
+            anonymous: bytes("RssAnon"),
+            file: bytes("RssFile"),
+            peak: bytes("VmHWM"),
+        }
+    }
+
+    /// Memory it holds now, in bytes (resident set).
+    pub fn resident(&self) -> u64 {
+        self.memory().resident
     }
 
     /// Processor time it has used so far, in user and system mode.

@@ -41,6 +41,16 @@ impl Server {
         server
     }
 
+    /// Starts one on a disk that keeps it from reading its store, and waits until it says that it reads.
+    pub fn reading(bench: &Bench) -> Server {
+        let server = Server::try_start(bench, false, &[]);
+        eventually("the server says that it reads its store", || {
+            TcpStream::connect(server.address).ok()?;
+            server.connect().admin("ready").starts_with("ERR LOADING").then_some(())
+        });
+        server
+    }
+
     /// Starts one that must refuse, and says with which exit code and words.
     pub fn refusal(bench: &Bench, options: &[&str]) -> (ExitStatus, String) {
         let mut server = Server::try_start(bench, false, options);
@@ -104,8 +114,13 @@ impl Server {
 
     /// Ends it as an operator does.
     pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// The same, and how it ended.
+    pub fn end(&mut self) -> ExitStatus {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
-        self.wait();
+        self.wait()
     }
 
     /// Ends it from one moment to the next.

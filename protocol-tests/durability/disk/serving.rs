@@ -126,6 +126,24 @@ fn a_server_on_a_full_disk_refuses_to_start_or_starts_with_what_was_set_aside() 
 }
 
 #[test]
+fn a_server_that_is_told_to_end_while_it_reads_its_store_does_so_and_loses_nothing() {
+    let bench = Bench::new();
+    let server = Server::start(&bench);
+    let handle = server.connect().submit_bg("kept", "first", b"first");
+    server.kill();
+    // The first sync is of what is set aside, before it listens; the others are of what is read.
+    bench.fail("b hang 2 999999999");
+    let mut server = Server::reading(&bench);
+    let mut waiting = server.connect();
+    submit_bg(&mut waiting, "too early");
+    let ended = server.end();
+    assert!(ended.success() && server.log().contains("stopped"), "{ended}: {}", server.log());
+    waiting.expect_closed();
+    bench.relieve();
+    assert_eq!(all_waiting(&Server::start(&bench)), [(handle, "first".to_owned())].into());
+}
+
+#[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_the_operator_is_told() {
     for fault in [FAILING, "W 5 1 999999999"] {
         let bench = Bench::new();

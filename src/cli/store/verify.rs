@@ -17,13 +17,21 @@ pub(super) fn run(directory: &Path) -> Result<(), Failure> {
         }
     })?;
     let Counts { jobs, recurring, functions, faults } = counts;
-    let seen = format!("{jobs} jobs, {recurring} recurring jobs, {functions} functions");
+    let [jobs, recurring, functions, told] =
+        [(jobs, "job"), (recurring, "recurring job"), (functions, "function"), (faults, "fault")]
+            .map(counted);
+    let seen = format!("{jobs}, {recurring}, {functions}");
     if faults > 0 {
         written(result)?;
         return Err(Failure::refused(format!(
-            "{faults} faults, beside {seen}. Nothing was changed. Restore a backup; or start the server once with \
+            "{told}, beside {seen}. Nothing was changed. Restore a backup; or start the server once with \
              --salvage, which goes on with all that is whole and keeps the damaged files"
         )));
     }
     written(result.and_then(|()| writeln!(out, "{seen}: all as it was written")))
+}
+
+/// `1 job`, `2 jobs`.
+fn counted((count, what): (u64, &str)) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -3,10 +3,11 @@
 //! `cargo bench --bench engine` prints nanoseconds a job. No sockets, no locks: see docs/ARCHITECTURE.md.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use gearhouse::engine::{Drain, Engine, Output, PeerInfo, Record, Seed, Settings};
+use gearhouse::engine::{Drain, Engine, Output, Record, Seed, Settings};
 use gearhouse::protocol::{Flavor, Frame, Kind, Magic, Refusal, Request, Response, WriteBuf};
 use gearhouse::types::{ConnId, JobId, RecordNo, Timestamp};
 
@@ -48,7 +49,7 @@ fn main() {
         let (client, worker, now) = (ConnId(1), ConnId(2), Timestamp::from_secs(1));
         let mut sink = Sink::default();
         for conn in [client, worker] {
-            engine.connect(conn, PeerInfo { address: "127.0.0.1".into(), is_loopback: true });
+            engine.connect(conn, Ipv4Addr::LOCALHOST.into());
         }
         engine.apply(now, worker, request(Kind::CanDo, "f".into()), &mut sink);
         let submit = |number: u64| request(Kind::SubmitJobBg, format!("f\0u{number}\0payload"));

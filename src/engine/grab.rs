@@ -26,7 +26,7 @@ impl Engine {
         if !self.hands_out() {
             return None;
         }
-        let abilities = &self.peers.get(conn)?.abilities;
+        let abilities = &self.peers.get(conn)?.ties().abilities;
         let first =
             self.functions.ready().take(abilities.len()).find(|function| abilities.contains_key(function));
         if first.is_some() || self.functions.ready_len() <= abilities.len() {
@@ -45,8 +45,9 @@ impl Engine {
         entry.running += 1;
         self.running += 1;
         self.functions.served(function);
-        peer.holds.insert(id);
-        let timeout = peer.abilities.get(&function).and_then(|ability| ability.timeout);
+        let ties = peer.ties_mut();
+        ties.holds.insert(id);
+        let timeout = ties.abilities.get(&function).and_then(|ability| ability.timeout);
         let deadline = timeout.map(|timeout| self.now.after(timeout));
         job.run_by(conn, deadline);
         if let Some(deadline) = deadline {

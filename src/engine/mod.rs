@@ -13,9 +13,9 @@ mod drain;
 mod function;
 mod grab;
 mod job;
-mod jobs;
 mod leave;
 mod output;
+mod pages;
 mod peer;
 mod ready;
 mod record;
@@ -30,24 +30,26 @@ mod unique;
 mod work;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use foldhash::quality::FixedState;
 
 pub use self::admin::Lister;
 pub use self::output::{Drain, Output};
-pub use self::peer::PeerInfo;
 pub use self::record::{Record, Standing};
 pub use self::settings::Settings;
 
 use self::function::Functions;
 use self::job::Job;
-use self::jobs::Jobs;
-use self::peer::{Peer, Peers};
+use self::pages::Pages;
+use self::peer::Peer;
 use self::schedule::Schedules;
 use self::sleep::Call;
 use self::unique::Uniques;
 use crate::protocol::{Handle, Refusal, Request, Response};
 use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
+
+type Jobs = Pages<JobId, Job>;
 
 /// The queues, and everything that decides about them.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ pub struct Engine {
     next_number: u64,
     jobs: Jobs,
     functions: Functions,
-    peers: Peers,
+    peers: Pages<ConnId, Peer>,
     uniques: Uniques,
     schedules: Schedules,
     /// When each delayed job, timed job and recurring job is next due.
@@ -93,7 +95,7 @@ impl Engine {
             next_number: seed.first_job.0.max(1),
             jobs: Jobs::default(),
             functions: Functions::new(hasher.clone()),
-            peers: Peers::default(),
+            peers: Pages::default(),
             uniques: Uniques::new(hasher),
             schedules: Schedules::default(),
             timers: BTreeSet::new(),
@@ -107,8 +109,8 @@ impl Engine {
     }
 
     /// A connection came. Must be called before its first request.
-    pub fn connect(&mut self, conn: ConnId, info: PeerInfo) {
-        self.peers.insert(conn, Peer::new(info, self.settings.exceptions));
+    pub fn connect(&mut self, conn: ConnId, address: IpAddr) {
+        self.peers.insert(conn, Peer::new(address, self.settings.exceptions));
     }
 
     /// A connection went. Jobs it held are put back, jobs that only it waited for are dropped.
@@ -180,7 +182,7 @@ impl Engine {
         self.leave_state(id, &mut job, out);
         for conn in job.waiting() {
             if let Some(peer) = self.peers.get_mut(*conn) {
-                peer.awaits.remove(&id);
+                peer.ties_mut().awaits.remove(&id);
             }
         }
         if job.kept {
@@ -209,7 +211,7 @@ impl Engine {
                     out.fill(by, id, Response::NoJob);
                 }
                 if let Some(peer) = self.peers.get_mut(by) {
-                    peer.ended(id);
+                    peer.ties_mut().ended(id);
                 }
             }
         }

@@ -12,7 +12,7 @@ use std::hash::BuildHasher;
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
-use super::jobs::Jobs;
+use super::Jobs;
 use crate::types::{FunctionId, JobId};
 
 /// The index is split so that growing a part of it never takes long.

@@ -3,14 +3,21 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 /// What one read takes at most, and what a thread keeps for it.
-const READ: usize = 64 * 1024;
+pub(super) const READ: usize = 64 * 1024;
+
+/// What is read or written of a large packet in one go: then it is the turn of others whom the thread serves.
+pub(super) const SHARE: usize = 256 * 1024;
+
+/// Memory is taken for so many times what has come of a large packet. What was announced and does not come is memory that
+/// is never touched, and each byte is moved by a seventh on the average.
+const GROWTH: usize = 8;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
@@ -20,15 +27,20 @@ thread_local! {
 /// in place when they are many, and memory grows with what has come, not with what was announced.
 ///
 /// Returns 0 when the peer sends no more. Nothing is lost if this is cancelled.
-pub(super) async fn read_some<S>(io: &mut S, into: &mut BytesMut, missing: usize) -> io::Result<usize>
+pub(super) fn read_some<S>(
+    io: &mut S,
+    into: &mut BytesMut,
+    missing: usize,
+) -> impl Future<Output = io::Result<usize>>
 where
     S: AsyncRead + Unpin,
 {
-    if missing > READ {
-        into.reserve(missing.min(into.len().max(READ)));
-        return io.read_buf(into).await;
-    }
-    poll_fn(|context| {
+    poll_fn(move |context| {
+        if missing > READ {
+            into.reserve(missing.min(into.len().max(READ) * (GROWTH - 1)));
+            // Keeps nothing from one poll to the next.
+            return pin!(io.read_buf(&mut into.limit(SHARE))).poll(context);
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
             match Pin::new(&mut *io).poll_read(context, &mut buf) {
@@ -41,5 +53,4 @@ where
             }
         })
     })
-    .await
 }

@@ -16,7 +16,7 @@ pub(super) struct Line {
     /// How the connection ends, once it is decided.
     pub end: Option<End>,
     /// While a list is told: what may leave after it.
-    behind: Option<WriteBuf>,
+    behind: Option<Box<WriteBuf>>,
 }
 
 /// A stretch of the line that may not leave yet.
@@ -80,7 +80,7 @@ impl Line {
     /// Begins a list: what is put into `ready` from now on is it. Not while an answer is held back; whether it began.
     pub fn begin_list(&mut self) -> bool {
         if self.held.is_empty() {
-            self.behind = Some(WriteBuf::default());
+            self.behind = Some(Box::default());
         }
         self.is_telling()
     }
@@ -107,12 +107,12 @@ impl Line {
     /// Bytes in it.
     pub fn bytes(&self) -> usize {
         let held = self.held.iter().map(|held| held.bytes.len()).sum::<usize>();
-        self.ready.len() + self.behind.as_ref().map_or(0, WriteBuf::len) + held
+        self.ready.len() + self.behind.as_ref().map_or(0, |behind| behind.len()) + held
     }
 
     /// Where what may leave is put.
     fn open(&mut self) -> &mut WriteBuf {
-        self.behind.as_mut().unwrap_or(&mut self.ready)
+        self.behind.as_deref_mut().unwrap_or(&mut self.ready)
     }
 }
 

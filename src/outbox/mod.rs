@@ -189,13 +189,13 @@ impl Outbox {
     }
 
     /// Waits until the task was woken since it last waited.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
     }
 
     /// Waits until the connection was cut.
-    pub async fn was_cut(&self) {
-        self.cut.notified().await;
+    pub fn was_cut(&self) -> impl Future<Output = ()> {
+        self.cut.notified()
     }
 
     /// Writes what may leave, without the lock, until nothing may or the peer takes no more.

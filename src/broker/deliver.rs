@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Broker, turn};
 use crate::engine::{Drain, Output, Record};
 use crate::outbox::{End, Outbox};
 use crate::protocol::{Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
+
+/// Bodies from this size on are given back to the system, page by page, when they are dropped.
+const LARGE: usize = 256 * 1024;
 
 /// One batch's deliveries.
 pub(super) struct Delivery<'a> {
@@ -15,13 +20,23 @@ pub(super) struct Delivery<'a> {
     own: Option<(ConnId, &'a Arc<Outbox>)>,
     to_attend: Vec<Arc<Outbox>>,
     to_load: Vec<JobId>,
+    /// Dropped when the lock is free.
+    discarded: Vec<Bytes>,
     has_persisted: bool,
     shutdown: Option<Drain>,
 }
 
 impl<'a> Delivery<'a> {
     pub fn new(broker: &'a Broker, own: Option<(ConnId, &'a Arc<Outbox>)>) -> Self {
-        Self { broker, own, to_attend: Vec::new(), to_load: Vec::new(), has_persisted: false, shutdown: None }
+        Self {
+            broker,
+            own,
+            to_attend: Vec::new(),
+            to_load: Vec::new(),
+            discarded: Vec::new(),
+            has_persisted: false,
+            shutdown: None,
+        }
     }
 
     /// Sees to it that what was put into outboxes leaves, and wakes the store's threads. Returns whether the server's end was asked for.
@@ -88,6 +103,12 @@ impl Output for Delivery<'_> {
 
     fn load(&mut self, job: JobId) {
         self.to_load.push(job);
+    }
+
+    fn discard(&mut self, body: Bytes) {
+        if body.len() >= LARGE {
+            self.discarded.push(body);
+        }
     }
 
     fn close(&mut self, conn: ConnId, reason: &'static str) {

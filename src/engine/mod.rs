@@ -125,7 +125,10 @@ impl Engine {
         match request {
             Request::Submit(submit) => self.submit(conn, submit, out),
             Request::Grab(flavor) => self.grab(conn, flavor, out),
-            Request::Work(work) => self.work(conn, &work, out),
+            Request::Work(work) => {
+                self.work(conn, &work, out);
+                out.discard(work.body);
+            }
             Request::CanDo { function, timeout } => self.can_do(conn, &function, timeout, out),
             Request::CantDo(function) => self.cant_do(conn, &function, out),
             Request::ResetAbilities => self.reset_abilities(conn, out),
@@ -190,6 +193,9 @@ impl Engine {
             let _ = out.persist(Record::Done(id));
         }
         self.memory -= Job::cost(&job.content);
+        if let Some(body) = job.content.shared() {
+            out.discard(body.clone());
+        }
         self.expire_if_unused(job.function);
         Some(job)
     }

@@ -15,8 +15,8 @@ pub(super) const READ: usize = 64 * 1024;
 /// What is read or written of a large packet in one go: then it is the turn of others whom the thread serves.
 pub(super) const SHARE: usize = 256 * 1024;
 
-/// Memory is taken for so many times what has come of a large packet. What was announced and does not come is memory that
-/// is never touched, and each byte is moved by a seventh on the average.
+/// Memory is taken for no more than so many times what has come of a large packet. What was announced and does not come
+/// is memory that is never touched.
 const GROWTH: usize = 8;
 
 thread_local! {
@@ -37,7 +37,7 @@ where
 {
     poll_fn(move |context| {
         if missing > READ {
-            into.reserve(missing.min(into.len().max(READ) * (GROWTH - 1)));
+            into.reserve(room(into.len(), missing));
             // Keeps nothing from one poll to the next.
             return pin!(io.read_buf(&mut into.limit(SHARE))).poll(context);
         }
@@ -53,4 +53,33 @@ where
             }
         })
     })
+}
+
+/// For how much more of a packet to have memory, when so many bytes of it are here and so many are missing. Counted from
+/// its end, so that what is moved when memory grows is a seventh of it, and never most of it.
+fn room(here: usize, missing: usize) -> usize {
+    let mut size = here + missing;
+    while size > here.max(READ) * GROWTH {
+        size = size.div_ceil(GROWTH);
+    }
+    size - here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_with_what_has_come_and_little_is_moved_for_it() {
+        for size in [READ + 1, 1 << 20, (1 << 20) + 1, 100 << 20, u32::MAX as usize] {
+            let (mut here, mut moved) = (READ, 0);
+            while here < size {
+                let grown = here + room(here, size - here);
+                assert!(here < grown && grown <= size.min(here * GROWTH), "{grown} for {here} of {size}");
+                moved += here;
+                here = grown;
+            }
+            assert!(moved <= size / (GROWTH - 1) + READ + GROWTH, "{moved} bytes of {size} are moved");
+        }
+    }
 }

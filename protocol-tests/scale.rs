@@ -18,12 +18,16 @@ fn twenty_thousand_connections_take_little_memory_each() {
     // Where fewer files may be open: as many as leave enough to the tests beside this one.
     let count = raise_open_files().saturating_sub(2000).min(20_000);
     let before = server.resident();
+    let hello = [request(kind::CAN_DO, b"f"), request(kind::PRE_SLEEP, b"")].concat();
     let mut workers: Vec<Peer> = (0..count).map(|_| server.connect()).collect();
-    for worker in &mut workers {
-        worker.can_do("f");
-        worker.pre_sleep();
-        worker.settle();
+    workers[0].send_raw(&hello);
+    workers[0].settle();
+    for worker in &mut workers[1..] {
+        worker.send_raw(&hello);
     }
+    eventually("all are registered", || {
+        server.admin("status").starts_with(&format!("f\t0\t0\t{count}\n")).then_some(())
+    });
     let each = server.resident().saturating_sub(before) / count;
     assert!(each <= 2700, "{each} bytes for a worker that sleeps");
     let listed = server.admin("workers").lines().count() as u64;

@@ -74,20 +74,6 @@ fn one_who_sends_byte_by_byte_is_closed_when_its_time_is_over() {
 }
 
 #[test]
-fn ten_thousand_silent_connections_are_carried() {
-    let (mut server, good) = served(&[]);
-    may_open_files(10_500);
-    let before = server.resident();
-    let silent: Vec<Peer> = (0..10_000).map(|_| server.connect()).collect();
-    server.connect().expect_nothing();
-    let workers = server.admin("workers");
-    assert!(workers.lines().count() > 10_000, "only {} connections are listed", workers.lines().count());
-    good.were_served();
-    bounded(&mut server, before, 300 * MIB);
-    close_without_trace(silent);
-}
-
-#[test]
 fn a_client_that_never_reads_its_results_is_closed() {
     let (mut server, good) = served(&["--max-outbox", "1MiB"]);
     let before = server.resident();

@@ -15,6 +15,7 @@ mod limits;
 mod options;
 mod order;
 mod priority;
+mod scale;
 mod sched;
 mod sim;
 mod status;

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each fuzz target calls one of these")]
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use gearhouse::engine::{Drain, Engine, Output, PeerInfo, Record, Seed, Settings};
+use gearhouse::engine::{Drain, Engine, Output, Record, Seed, Settings};
 use gearhouse::protocol::{
     Admin, Codec, Flavor, Frame, HEADER_LEN, Header, Kind, Magic, Refusal, Request, Response, WriteBuf,
 };
@@ -105,7 +105,7 @@ impl House {
             engine: Engine::new(settings, Seed { first_job: JobId(1), hash: 7 }),
             answers: Answers::default(),
         };
-        house.engine.connect(CONN, PeerInfo { address: "127.0.0.1".into(), is_loopback: true });
+        house.engine.connect(CONN, std::net::Ipv4Addr::LOCALHOST.into());
         let submit = |unique: &[u8]| Request::parse(Frame::request(Kind::SubmitJob, &[b"f", unique, b"x"]));
         let can_do = Request::CanDo { function: Bytes::from_static(b"f"), timeout: None };
         for request in [submit(b"u"), submit(b"v"), can_do, Request::Grab(Flavor::All)] {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use gearhouse::broker::Broker;
-use gearhouse::engine::{Engine, PeerInfo};
+use gearhouse::engine::Engine;
 use gearhouse::types::Timestamp;
 
 use super::ask::Ask;
@@ -119,9 +119,9 @@ impl<'a> World<'a> {
         let habit = self.scene.swarm.habits.choose(&mut self.scene.rng).expect("there are always clients");
         let is_loopback = self.scene.rng.bool();
         let address = if is_loopback { "127.0.0.1" } else { "2001:db8::7" };
-        let info = PeerInfo { address: address.into(), is_loopback };
-        let (conn, outbox) = self.broker.open(info.clone());
-        self.twin.connect(conn, info);
+        let ip = address.parse().expect("an address");
+        let (conn, outbox) = self.broker.open(ip);
+        self.twin.connect(conn, ip);
         self.model.connect(conn, address, is_loopback);
         let wire = Wire::new(conn, outbox, self.scene.swarm.max_frame, self.scene.swarm.max_outbox);
         let peer = Peer::new(habit, &mut self.scene);

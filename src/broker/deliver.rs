@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Broker, turn};
 use crate::engine::{Drain, Output, Record};
 use crate::outbox::{End, Entry, Outbox};
 use crate::protocol::{Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
+
+/// Bodies from this size on are given back to the system, page by page, when they are dropped.
+const LARGE: usize = 256 * 1024;
 
 /// One batch's deliveries.
 pub(super) struct Delivery<'a> {
@@ -18,6 +23,8 @@ pub(super) struct Delivery<'a> {
     /// Another that was sent something: often the same many times in a row.
     other: Option<(ConnId, Arc<Outbox>)>,
     to_load: Vec<JobId>,
+    /// Dropped when the lock is free.
+    discarded: Vec<Bytes>,
     has_persisted: bool,
     shutdown: Option<Drain>,
 }
@@ -30,6 +37,7 @@ impl<'a> Delivery<'a> {
             own_entry: None,
             other: None,
             to_load: Vec::new(),
+            discarded: Vec::new(),
             has_persisted: false,
             shutdown: None,
         }
@@ -108,6 +116,12 @@ impl Output for Delivery<'_> {
 
     fn load(&mut self, job: JobId) {
         self.to_load.push(job);
+    }
+
+    fn discard(&mut self, body: Bytes) {
+        if body.len() >= LARGE {
+            self.discarded.push(body);
+        }
     }
 
     fn close(&mut self, conn: ConnId, reason: &'static str) {

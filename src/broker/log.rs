@@ -135,11 +135,16 @@ impl Log {
         Wait::Noted
     }
 
-    /// Waits until no more has gathered than may be.
+    /// Whether no more has gathered than may be.
+    pub fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) <= MOST_BYTES || self.fault() == Fault::Failed
+    }
+
+    /// Waits until it is so.
     pub async fn room(&self) {
         loop {
             let room = self.room.notified();
-            if self.bytes.load(Ordering::Relaxed) <= MOST_BYTES || self.fault() == Fault::Failed {
+            if self.has_room() {
                 return;
             }
             room.await;

@@ -11,6 +11,7 @@ mod storage;
 mod timer;
 pub mod turn;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use self::deliver::Delivery;
 use self::directory::Directory;
 use self::storage::Storage;
-use crate::engine::{Drain, Engine, Lister, PeerInfo, Seed, Settings};
+use crate::engine::{Drain, Engine, Lister, Seed, Settings};
 use crate::outbox::{End, Outbox};
 use crate::protocol::{Refusal, Request};
 use crate::store::{Store, StoreError};
@@ -116,11 +117,11 @@ impl Broker {
     }
 
     /// A connection came. It must be closed by [`Broker::close`].
-    pub fn open(&self, info: PeerInfo) -> (ConnId, Arc<Outbox>) {
+    pub fn open(&self, address: IpAddr) -> (ConnId, Arc<Outbox>) {
         let conn = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
         let outbox = Arc::new(Outbox::new(self.max_outbox));
         self.directory.insert(conn, outbox.clone());
-        self.lock().connect(conn, info);
+        self.lock().connect(conn, address);
         (conn, outbox)
     }
 
@@ -174,7 +175,12 @@ impl Broker {
         self.storage.as_ref().map_or(Wait::Over, |storage| storage.log.wait_for(record, outbox))
     }
 
-    /// Waits while more has gathered for the store than it may: connections that would add to it do not read.
+    /// Whether no more has gathered for the store than may: else connections that would add to it do not read.
+    pub fn has_room(&self) -> bool {
+        self.storage.as_ref().is_none_or(|storage| storage.log.has_room())
+    }
+
+    /// Waits until it is so.
     pub async fn room(&self) {
         if let Some(storage) = &self.storage {
             storage.log.room().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::peer::{Ability, Sleep};
+use super::peer::{Sleep, Stand};
 use super::{Engine, Output};
 use crate::protocol::Refusal;
 use crate::types::{ConnId, FunctionId};
@@ -29,16 +29,16 @@ impl Engine {
             }
         };
         let Some(peer) = self.peers.get_mut(conn) else { return };
-        if let Some(ability) = peer.abilities.get_mut(&function) {
+        let is_asleep = peer.sleep == Sleep::Asleep;
+        let ties = peer.ties_mut();
+        if let Some(ability) = ties.abilities.get_mut(&function) {
             ability.timeout = timeout;
             return;
         }
-        if peer.abilities.len() >= self.settings.max_abilities {
+        if ties.abilities.len() >= self.settings.max_abilities {
             return out.close(conn, "it registered more functions than allowed");
         }
-        peer.abilities.insert(function, Ability { timeout, line: None });
-        peer.absent.insert(function);
-        let is_asleep = peer.sleep == Sleep::Asleep;
+        ties.insert(function, timeout);
         self.functions.get_mut(function).workers += 1;
         if is_asleep {
             self.stand_in_lines(conn);
@@ -56,7 +56,7 @@ impl Engine {
     /// Unregisters all functions.
     pub(super) fn reset_abilities(&mut self, conn: ConnId, out: &mut impl Output) {
         let Some(peer) = self.peers.get(conn) else { return };
-        let mut functions: Vec<FunctionId> = peer.abilities.keys().copied().collect();
+        let mut functions: Vec<FunctionId> = peer.ties().abilities.keys().copied().collect();
         functions.sort_unstable();
         for function in functions {
             self.unregister(conn, function, out);
@@ -65,11 +65,10 @@ impl Engine {
 
     fn unregister(&mut self, conn: ConnId, function: FunctionId, out: &mut impl Output) {
         let Some(peer) = self.peers.get_mut(conn) else { return };
-        let Some(ability) = peer.abilities.remove(&function) else { return };
-        peer.absent.remove(&function);
+        let Some(ability) = peer.ties_mut().remove(function) else { return };
         let entry = self.functions.get_mut(function);
         entry.workers -= 1;
-        if let Some(key) = ability.line {
+        if let Stand::Line(key) = ability.stand {
             entry.line.remove(&key);
         }
         if let Sleep::Woken { function: woken_for, .. } = &mut peer.sleep

@@ -168,7 +168,7 @@ impl Engine {
     }
 
     fn shut_down(&self, conn: ConnId, drain: bool, out: &mut impl Output) -> Answer {
-        let is_local = self.peers.get(conn).is_some_and(|peer| peer.info.is_loopback);
+        let is_local = self.peers.get(conn).is_some_and(|peer| peer.address.is_loopback());
         if !is_local && !self.settings.remote_shutdown {
             return "ERR NOT_ALLOWED shutdown+is+honoured+from+this+machine+only\r\n".into();
         }
@@ -258,7 +258,8 @@ impl Engine {
         into: &mut Vec<u8>,
     ) -> Option<Next> {
         let mut functions = self.functions.after(after);
-        let mut last = after.cloned();
+        let mut last = None;
+        let mut digits = itoa::Buffer::new();
         for (_, function) in functions.by_ref().take(rows) {
             put_name(into, &function.name);
             let numbers: &[usize] = match listing {
@@ -269,11 +270,13 @@ impl Engine {
                 }
             };
             for number in numbers {
-                put(into, format_args!("\t{number}"));
+                into.push(b'\t');
+                into.extend_from_slice(digits.format(*number).as_bytes());
             }
             into.push(b'\n');
-            last = Some(function.name.clone());
+            last = Some(&function.name);
         }
+        let last = last.or(after).cloned();
         functions.next().map(|_| Next::AfterFunction(last))
     }
 
@@ -287,9 +290,9 @@ impl Engine {
 
     fn put_worker(&self, into: &mut Vec<u8>, conn: ConnId, peer: &Peer) {
         let id = if peer.client_id.is_empty() { "-" } else { &peer.client_id };
-        put(into, format_args!("{conn} {} {id} :", peer.info.address));
+        put(into, format_args!("{conn} {} {id} :", peer.address));
         let mut names: Vec<&Bytes> =
-            peer.abilities.keys().map(|function| &self.functions.get(*function).name).collect();
+            peer.ties().abilities.keys().map(|function| &self.functions.get(*function).name).collect();
         names.sort_unstable();
         for name in names {
             into.push(b' ');
@@ -336,6 +339,9 @@ fn put(into: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 /// A name as it stands in a line: bytes that would break the line, and a dot that would look like its end, escaped.
 fn put_name(into: &mut Vec<u8>, name: &[u8]) {
+    if !name.starts_with(b".") && !name.iter().any(u8::is_ascii_control) {
+        return into.extend_from_slice(name);
+    }
     for (index, byte) in name.iter().enumerate() {
         if byte.is_ascii_control() || (index == 0 && *byte == b'.') {
             put(into, format_args!("\\x{byte:02x}"));

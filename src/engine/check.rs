@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Engine;
 use super::job::State;
-use super::peer::Sleep;
+use super::peer::{Sleep, Stand};
 use super::unique::Key;
 use super::usage::Usage;
 use crate::types::{JobId, Priority};
@@ -52,14 +52,14 @@ impl Engine {
             if let State::Running { by, .. } = job.state() {
                 running += 1;
                 let peer = self.peers.get(by).expect("a running job has a living worker");
-                assert!(peer.holds.contains(&id), "{id:?} is held by its worker");
+                assert!(peer.ties().holds.contains(&id), "{id:?} is held by its worker");
             }
             if let Some(deadline) = job.deadline() {
                 assert!(self.timers.contains(&(deadline, id)), "{id:?} has a timer");
             }
             for conn in job.waiting() {
                 let peer = self.peers.get(*conn).expect("who waits is connected");
-                assert!(peer.awaits.contains(&id), "{id:?} is awaited by {conn}");
+                assert!(peer.ties().awaits.contains(&id), "{id:?} is awaited by {conn}");
             }
             assert!(job.kept || !job.waiting().is_empty() || job.is_running(), "{id:?} is wanted by someone");
             let key = Key::of(job.function, job.content.unique(), job.content.payload());
@@ -83,8 +83,9 @@ impl Engine {
                 }
             }
             for (key, conn) in &function.line {
-                let ability = self.peers.get(*conn).and_then(|peer| peer.abilities.get(&id));
-                assert_eq!(ability.and_then(|ability| ability.line), Some(*key), "{conn} stands in the line");
+                let ability = self.peers.get(*conn).and_then(|peer| peer.ties().abilities.get(&id));
+                let stand = ability.map(|ability| ability.stand);
+                assert_eq!(stand, Some(Stand::Line(*key)), "{conn} stands in the line");
             }
         }
         assert_eq!(total, self.jobs.len(), "each job belongs to one function");
@@ -94,25 +95,29 @@ impl Engine {
         let mut workers = 0;
         let mut woken = 0;
         for (conn, peer) in self.peers.from(crate::types::ConnId(0)) {
-            workers += peer.abilities.len();
-            for (function, ability) in &peer.abilities {
-                assert_ne!(
-                    ability.line.is_some(),
-                    peer.absent.contains(function),
-                    "{conn}: in line or absent"
-                );
+            let ties = peer.ties();
+            workers += ties.abilities.len();
+            let in_line = ties.abilities.values().filter(|ability| matches!(ability.stand, Stand::Line(_)));
+            assert_eq!(
+                in_line.count() + ties.absent.len(),
+                ties.abilities.len(),
+                "{conn}: in line or absent"
+            );
+            for (index, function) in ties.absent.iter().enumerate() {
+                let stand = ties.abilities.get(function).map(|ability| ability.stand);
+                assert_eq!(stand, Some(Stand::Absent(index)), "{conn} is absent from a line");
             }
             if peer.sleep == Sleep::Asleep {
-                assert!(peer.absent.is_empty(), "{conn} sleeps and stands in all its lines");
+                assert!(ties.absent.is_empty(), "{conn} sleeps and stands in all its lines");
             }
             if let Sleep::Woken { function: Some(function), .. } = peer.sleep {
                 woken += 1;
-                assert!(peer.abilities.contains_key(&function), "{conn} can do what it was woken for");
+                assert!(ties.abilities.contains_key(&function), "{conn} can do what it was woken for");
             }
-            for id in &peer.holds {
+            for id in &ties.holds {
                 assert!(self.jobs.get(*id).is_some_and(|job| job.is_running_by(conn)), "{conn} holds {id:?}");
             }
-            for id in &peer.awaits {
+            for id in &ties.awaits {
                 assert!(
                     self.jobs.get(*id).is_some_and(|job| job.waiting().contains(&conn)),
                     "{conn} awaits {id:?}"

@@ -62,11 +62,8 @@ impl Content {
 
     /// The job as it is handed out.
     pub fn parts<'a>(&'a self, function: &'a [u8]) -> Parts<'a> {
-        let shared = match &self.text {
-            Text::Own(_) => None,
-            Text::Shared(body) => Some(&**body),
-        };
-        Parts { function, unique: self.unique(), reducer: self.reducer(), payload: self.payload(), shared }
+        let (unique, reducer, payload) = (self.unique(), self.reducer(), self.payload());
+        Parts { function, unique, reducer, payload, shared: self.shared() }
     }
 
     /// The submit, made anew.
@@ -101,6 +98,14 @@ impl Content {
             Text::Own(joined([self.unique(), self.reducer(), payload]))
         };
         Some(Content { text, ..*self })
+    }
+
+    /// The memory of a large body.
+    pub fn shared(&self) -> Option<&Bytes> {
+        match &self.text {
+            Text::Own(_) => None,
+            Text::Shared(body) => Some(body),
+        }
     }
 
     /// Bytes of all parts, the payload's only if it is at hand.

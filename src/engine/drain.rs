@@ -47,7 +47,7 @@ impl Engine {
             } else if let Some(job) = self.jobs.get_mut(id) {
                 for conn in job.take_waiting() {
                     if let Some(peer) = self.peers.get_mut(conn) {
-                        peer.awaits.remove(&id);
+                        peer.ties_mut().awaits.remove(&id);
                     }
                 }
             }

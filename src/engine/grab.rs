@@ -20,18 +20,20 @@ impl Engine {
 
     /// The function to serve this connection from: highest priority first, then the one served longest ago.
     ///
-    /// Walks the smaller of two sets, what the connection can do and what has something to hand out.
+    /// Walks what has something to hand out, best first: mostly the connection can do one of the first. It looks no
+    /// further than there are functions which the connection can do; then those are fewer to look at.
     pub(super) fn best_function(&self, conn: ConnId) -> Option<FunctionId> {
         if !self.hands_out() {
             return None;
         }
-        let abilities = &self.peers.get(conn)?.abilities;
-        if abilities.len() <= self.functions.ready_len() {
-            let keys = abilities.keys().filter_map(|function| self.functions.ready_key(*function));
-            keys.min().map(|(_, _, function)| function)
-        } else {
-            self.functions.ready().find(|function| abilities.contains_key(function))
+        let abilities = &self.peers.get(conn)?.ties().abilities;
+        let first =
+            self.functions.ready().take(abilities.len()).find(|function| abilities.contains_key(function));
+        if first.is_some() || self.functions.ready_len() <= abilities.len() {
+            return first;
         }
+        let keys = abilities.keys().filter_map(|function| self.functions.ready_key(*function));
+        keys.min().map(|(_, _, function)| function)
     }
 
     fn assign(&mut self, conn: ConnId, function: FunctionId, flavor: Flavor, out: &mut impl Output) {
@@ -43,8 +45,9 @@ impl Engine {
         entry.running += 1;
         self.running += 1;
         self.functions.served(function);
-        peer.holds.insert(id);
-        let timeout = peer.abilities.get(&function).and_then(|ability| ability.timeout);
+        let ties = peer.ties_mut();
+        ties.holds.insert(id);
+        let timeout = ties.abilities.get(&function).and_then(|ability| ability.timeout);
         let deadline = timeout.map(|timeout| self.now.after(timeout));
         job.run_by(conn, deadline);
         if let Some(deadline) = deadline {

@@ -6,8 +6,9 @@ use crate::types::{ConnId, JobId};
 impl Engine {
     pub(super) fn leave(&mut self, conn: ConnId, out: &mut impl Output) {
         let Some(peer) = self.peers.get_mut(conn) else { return };
-        let mut awaited: Vec<JobId> = std::mem::take(&mut peer.awaits).into_iter().collect();
-        let mut held: Vec<JobId> = std::mem::take(&mut peer.holds).into_iter().collect();
+        let ties = peer.ties_mut();
+        let mut awaited: Vec<JobId> = std::mem::take(&mut ties.awaits).into_iter().collect();
+        let mut held: Vec<JobId> = std::mem::take(&mut ties.holds).into_iter().collect();
         // Sets have no order that a replay would repeat.
         awaited.sort_unstable();
         held.sort_unstable();

@@ -13,9 +13,9 @@ mod drain;
 mod function;
 mod grab;
 mod job;
-mod jobs;
 mod leave;
 mod output;
+mod pages;
 mod peer;
 mod ready;
 mod record;
@@ -31,25 +31,27 @@ mod usage;
 mod work;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use foldhash::quality::FixedState;
 
 pub use self::admin::Lister;
 pub use self::output::{Drain, Output};
-pub use self::peer::PeerInfo;
 pub use self::record::{Record, Standing};
 pub use self::settings::Settings;
 
 use self::function::Functions;
 use self::job::Job;
-use self::jobs::Jobs;
-use self::peer::{Peer, Peers};
+use self::pages::Pages;
+use self::peer::Peer;
 use self::schedule::Schedules;
 use self::sleep::Call;
 use self::unique::Uniques;
 use self::usage::Usage;
 use crate::protocol::{Handle, Refusal, Request, Response};
 use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
+
+type Jobs = Pages<JobId, Job>;
 
 /// The queues, and everything that decides about them.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ pub struct Engine {
     next_number: u64,
     jobs: Jobs,
     functions: Functions,
-    peers: Peers,
+    peers: Pages<ConnId, Peer>,
     uniques: Uniques,
     schedules: Schedules,
     /// When each delayed job, timed job and recurring job is next due.
@@ -94,7 +96,7 @@ impl Engine {
             next_number: seed.first_job.0.max(1),
             jobs: Jobs::default(),
             functions: Functions::new(hasher.clone()),
-            peers: Peers::default(),
+            peers: Pages::default(),
             uniques: Uniques::new(hasher),
             schedules: Schedules::default(),
             timers: BTreeSet::new(),
@@ -108,8 +110,8 @@ impl Engine {
     }
 
     /// A connection came. Must be called before its first request.
-    pub fn connect(&mut self, conn: ConnId, info: PeerInfo) {
-        self.peers.insert(conn, Peer::new(info, self.settings.exceptions));
+    pub fn connect(&mut self, conn: ConnId, address: IpAddr) {
+        self.peers.insert(conn, Peer::new(address, self.settings.exceptions));
     }
 
     /// A connection went. Jobs it held are put back, jobs that only it waited for are dropped.
@@ -124,7 +126,10 @@ impl Engine {
         match request {
             Request::Submit(submit) => self.submit(conn, submit, out),
             Request::Grab(flavor) => self.grab(conn, flavor, out),
-            Request::Work(work) => self.work(conn, &work, out),
+            Request::Work(work) => {
+                self.work(conn, &work, out);
+                out.discard(work.body);
+            }
             Request::CanDo { function, timeout } => self.can_do(conn, &function, timeout, out),
             Request::CantDo(function) => self.cant_do(conn, &function, out),
             Request::ResetAbilities => self.reset_abilities(conn, out),
@@ -181,7 +186,7 @@ impl Engine {
         self.leave_state(id, &mut job, out);
         for conn in job.waiting() {
             if let Some(peer) = self.peers.get_mut(*conn) {
-                peer.awaits.remove(&id);
+                peer.ties_mut().awaits.remove(&id);
             }
         }
         if job.kept {
@@ -189,6 +194,9 @@ impl Engine {
             let _ = out.persist(Record::Done(id));
         }
         self.usage.remove(&job.content);
+        if let Some(body) = job.content.shared() {
+            out.discard(body.clone());
+        }
         self.expire_if_unused(job.function);
         Some(job)
     }
@@ -210,7 +218,7 @@ impl Engine {
                     out.fill(by, id, Response::NoJob);
                 }
                 if let Some(peer) = self.peers.get_mut(by) {
-                    peer.ended(id);
+                    peer.ties_mut().ended(id);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! What the engine may do to the world.
 
+use bytes::Bytes;
+
 use crate::protocol::{Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
 
@@ -41,6 +43,9 @@ pub trait Output {
 
     /// Asks for a payload; [`super::Engine::loaded`] brings it.
     fn load(&mut self, job: JobId);
+
+    /// Takes a body that is needed no more. To give the memory of a large one back takes long, and can be done later.
+    fn discard(&mut self, _body: Bytes) {}
 
     /// Ends a connection, once what was sent to it has left.
     fn close(&mut self, conn: ConnId, reason: &'static str);

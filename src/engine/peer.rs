@@ -1,34 +1,33 @@
 //! Connections as the engine sees them. The server keeps no difference between clients and workers.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
-use crate::types::{ConnId, FunctionId, JobId};
+use crate::types::{FunctionId, JobId};
 
-/// What the engine is told of a new connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerInfo {
-    /// Its address without port, as listings show it.
-    pub address: Box<str>,
-    /// Whether it is on this machine.
-    pub is_loopback: bool,
-}
-
-/// One connection.
+/// One connection. Small: there may be very many that only wait.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub info: PeerInfo,
-    /// As SET_CLIENT_ID gave it, fit to be listed; empty if it never did.
-    pub client_id: Box<str>,
+    pub address: IpAddr,
     /// Gets WORK_EXCEPTION rather than WORK_FAIL.
     pub exceptions: bool,
+    /// As SET_CLIENT_ID gave it, fit to be listed; empty if it never did.
+    pub client_id: Box<str>,
     pub sleep: Sleep,
+    ties: Option<Box<Ties>>,
+}
+
+/// What ties a connection to functions and jobs; made when it first has any.
+#[derive(Debug, Default)]
+pub(super) struct Ties {
     pub abilities: HashMap<FunctionId, Ability, FixedState>,
     /// Abilities without a place in their function's line.
-    pub absent: HashSet<FunctionId, FixedState>,
+    pub absent: Vec<FunctionId>,
     /// Jobs it runs.
     pub holds: HashSet<JobId, FixedState>,
     /// Jobs it waits for.
@@ -37,13 +36,23 @@ pub(super) struct Peer {
     ended: VecDeque<JobId>,
 }
 
+static NONE: LazyLock<Ties> = LazyLock::new(Ties::default);
+
 /// A function that a connection registered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ability {
     /// How long a job may run.
     pub timeout: Option<Duration>,
-    /// Its key in the function's line.
-    pub line: Option<u64>,
+    pub stand: Stand,
+}
+
+/// Where an ability stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// In its function's line, under this key.
+    Line(u64),
+    /// At this index of [`Ties::absent`].
+    Absent(usize),
 }
 
 /// Whether a connection waits for a NOOP.
@@ -59,22 +68,16 @@ pub(super) enum Sleep {
 }
 
 impl Peer {
-    /// Jobs remembered after their end. The reference answers a late packet with an error that ends many worker
-    /// libraries (W6, W30); how late a library can be is bounded by how many jobs it runs at once.
-    const ENDED: usize = 64;
+    pub fn new(address: IpAddr, exceptions: bool) -> Self {
+        Self { address, exceptions, client_id: Box::default(), sleep: Sleep::Awake, ties: None }
+    }
 
-    pub fn new(info: PeerInfo, exceptions: bool) -> Self {
-        Self {
-            info,
-            client_id: Box::default(),
-            exceptions,
-            sleep: Sleep::Awake,
-            abilities: HashMap::default(),
-            absent: HashSet::default(),
-            holds: HashSet::default(),
-            awaits: HashSet::default(),
-            ended: VecDeque::new(),
-        }
+    pub fn ties(&self) -> &Ties {
+        self.ties.as_deref().unwrap_or(&NONE)
+    }
+
+    pub fn ties_mut(&mut self) -> &mut Ties {
+        self.ties.get_or_insert_default()
     }
 
     /// Ids are listed between blanks: what would break a line is replaced. At most 127 bytes, as in the reference.
@@ -83,11 +86,43 @@ impl Peer {
         let fit = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '_' };
         self.client_id = id.iter().map(fit).collect::<String>().into();
     }
+}
+
+impl Ties {
+    /// Jobs remembered after their end. The reference answers a late packet with an error that ends many worker
+    /// libraries (W6, W30); how late a library can be is bounded by how many jobs it runs at once.
+    const ENDED: usize = 64;
+
+    /// Registers a function, absent from its line.
+    pub fn insert(&mut self, function: FunctionId, timeout: Option<Duration>) {
+        self.abilities.insert(function, Ability { timeout, stand: Stand::Absent(self.absent.len()) });
+        self.absent.push(function);
+    }
+
+    /// Unregisters one.
+    pub fn remove(&mut self, function: FunctionId) -> Option<Ability> {
+        let ability = self.abilities.remove(&function)?;
+        if let Stand::Absent(index) = ability.stand {
+            self.absent.swap_remove(index);
+            if let Some(moved) = self.absent.get(index).and_then(|moved| self.abilities.get_mut(moved)) {
+                moved.stand = Stand::Absent(index);
+            }
+        }
+        Some(ability)
+    }
+
+    /// Its place in its function's line is gone.
+    pub fn leave_line(&mut self, function: FunctionId) {
+        if let Some(ability) = self.abilities.get_mut(&function) {
+            ability.stand = Stand::Absent(self.absent.len());
+            self.absent.push(function);
+        }
+    }
 
     /// The job is held no more.
     pub fn ended(&mut self, job: JobId) {
         self.holds.remove(&job);
-        if self.ended.len() == Peer::ENDED {
+        if self.ended.len() == Ties::ENDED {
             self.ended.pop_front();
         }
         self.ended.push_back(job);
@@ -98,35 +133,12 @@ impl Peer {
     }
 }
 
-/// All connections.
-#[derive(Debug, Default)]
-pub(super) struct Peers {
-    by_id: HashMap<ConnId, Peer, FixedState>,
-    /// The same in order, for listings.
-    order: BTreeSet<ConnId>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Peers {
-    pub fn insert(&mut self, conn: ConnId, peer: Peer) {
-        self.by_id.insert(conn, peer);
-        self.order.insert(conn);
-    }
-
-    pub fn remove(&mut self, conn: ConnId) -> Option<Peer> {
-        self.order.remove(&conn);
-        self.by_id.remove(&conn)
-    }
-
-    pub fn get(&self, conn: ConnId) -> Option<&Peer> {
-        self.by_id.get(&conn)
-    }
-
-    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Peer> {
-        self.by_id.get_mut(&conn)
-    }
-
-    /// Connections with numbers from `from` on, in order.
-    pub fn from(&self, from: ConnId) -> impl Iterator<Item = (ConnId, &Peer)> {
-        self.order.range(from..).filter_map(|conn| Some((*conn, self.by_id.get(conn)?)))
+    #[test]
+    fn a_connection_that_only_waits_stays_small() {
+        assert_eq!(size_of::<Peer>(), 64);
     }
 }

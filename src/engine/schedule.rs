@@ -252,7 +252,7 @@ fn calendar(now: Timestamp) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Drain, PeerInfo, Seed, Settings};
+    use crate::engine::{Drain, Seed, Settings};
     use crate::protocol::{Frame, Kind, Request};
     use crate::types::RecordNo;
 
@@ -344,7 +344,7 @@ mod tests {
 
     fn engine(settings: Settings) -> Engine {
         let mut engine = Engine::new(settings, Seed { first_job: JobId(1), hash: 1 });
-        engine.connect(CONN, PeerInfo { address: "127.0.0.1".into(), is_loopback: true });
+        engine.connect(CONN, std::net::Ipv4Addr::LOCALHOST.into());
         engine
     }
 

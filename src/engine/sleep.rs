@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use super::peer::Sleep;
+use super::peer::{Sleep, Stand, Ties};
 use super::{Engine, Output, reply};
 use crate::protocol::Response;
 use crate::types::{ConnId, FunctionId, Timestamp};
@@ -59,10 +59,7 @@ impl Engine {
             }
             let Some((_, conn)) = entry.line.pop_first() else { return };
             let Some(peer) = self.peers.get_mut(conn) else { continue };
-            if let Some(ability) = peer.abilities.get_mut(&function) {
-                ability.line = None;
-                peer.absent.insert(function);
-            }
+            peer.ties_mut().leave_line(function);
             if peer.sleep == Sleep::Asleep {
                 self.call(conn, function, out);
             }
@@ -84,11 +81,12 @@ impl Engine {
     /// Puts a connection that falls asleep into every line it is absent from.
     pub(super) fn stand_in_lines(&mut self, conn: ConnId) {
         let Some(peer) = self.peers.get_mut(conn) else { return };
-        for function in peer.absent.drain() {
-            let Some(ability) = peer.abilities.get_mut(&function) else { continue };
+        let Ties { abilities, absent, .. } = peer.ties_mut();
+        for function in absent.drain(..) {
+            let Some(ability) = abilities.get_mut(&function) else { continue };
             let key = self.next_number;
             self.next_number += 1;
-            ability.line = Some(key);
+            ability.stand = Stand::Line(key);
             self.functions.get_mut(function).line.insert(key, conn);
         }
     }

@@ -174,7 +174,7 @@ impl Engine {
 
     fn note_awaited(&mut self, conn: ConnId, id: JobId) {
         if let Some(peer) = self.peers.get_mut(conn) {
-            peer.awaits.insert(id);
+            peer.ties_mut().awaits.insert(id);
         }
     }
 }

@@ -12,8 +12,8 @@ use std::hash::BuildHasher;
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
+use super::Jobs;
 use super::job::Job;
-use super::jobs::Jobs;
 use crate::types::{FunctionId, JobId};
 
 /// The index is split so that growing a part of it never takes long.

@@ -11,7 +11,7 @@ impl Engine {
         let id = Handle::parse(&self.settings.handle_prefix, work.handle());
         let held = id.and_then(|id| self.jobs.get_mut(id)).filter(|job| job.is_running_by(conn));
         let (Some(id), Some(job)) = (id, held) else {
-            let is_late = id.zip(self.peers.get(conn)).is_some_and(|(id, peer)| peer.has_ended(id));
+            let is_late = id.zip(self.peers.get(conn)).is_some_and(|(id, peer)| peer.ties().has_ended(id));
             if !is_late {
                 refuse(out, conn, &Refusal::not_held(work.update));
             }

@@ -5,22 +5,25 @@
 //! ([`crate::broker::turn`]). While a write is stuck nothing is read: a peer that does not listen is not listened to.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
-use super::input::Input;
+use super::input::{Input, READ, SHARE};
 use crate::broker::{BATCH, Broker, Wait, turn};
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::engine::{Lister, PeerInfo};
+use crate::engine::Lister;
 use crate::outbox::{End, Outbox, Sink};
 use crate::protocol::{Admin, Broken, Codec, Listing, Request, Response, WriteBuf};
 use crate::types::{ConnId, RecordNo};
@@ -48,31 +51,35 @@ pub struct Rules {
 }
 
 /// Serves a connection until either side ends it. `input`: what was read of it already.
-pub async fn serve(stream: TcpStream, input: BytesMut, peer: PeerInfo, rules: Rules) {
-    let address = peer.address.clone();
-    let session = Session::open(peer, rules);
-    let conn = session.conn;
-    tracing::debug!(%conn, %address, "connected");
+///
+/// The future is what an idle connection mostly consists of. What is rarely awaited in it is boxed there.
+pub fn serve(
+    stream: TcpStream,
+    input: BytesMut,
+    address: IpAddr,
+    rules: Arc<Rules>,
+) -> impl Future<Output = ()> + Send {
+    let session = Session::open(address, rules);
+    tracing::debug!(conn = %session.conn, %address, "connected");
     let (reader, writer) = stream.into_split();
     session.outbox.open(Box::new(Writer(writer)));
     let mut connection = Connection::new(reader, input, session);
-    let reason = match connection.run().await {
-        Ok(reason) => reason.to_owned(),
-        Err(error) => error.to_string(),
-    };
-    tracing::debug!(%conn, %address, reason, "disconnected");
+    async move {
+        let reason = connection.run().await;
+        connection.note_end(address, reason);
+    }
 }
 
 /// The engine's knowledge of a connection, for as long as this lives.
 struct Session {
     conn: ConnId,
     outbox: Arc<Outbox>,
-    rules: Rules,
+    rules: Arc<Rules>,
 }
 
 impl Session {
-    fn open(peer: PeerInfo, rules: Rules) -> Self {
-        let (conn, outbox) = rules.broker.open(peer);
+    fn open(address: IpAddr, rules: Arc<Rules>) -> Self {
+        let (conn, outbox) = rules.broker.open(address);
         Self { conn, outbox, rules }
     }
 
@@ -96,16 +103,23 @@ impl Drop for Session {
 struct Writer(OwnedWriteHalf);
 
 impl Sink for Writer {
+    /// Takes no more than its share at once: the thread has others to write to, who would wait for a large payload.
     fn write(&self, bytes: &mut WriteBuf) -> io::Result<()> {
+        let mut share = SHARE;
         while bytes.has_remaining() {
-            let written = if bytes.chunk().len() == bytes.len() {
-                self.0.try_write(bytes.chunk())?
+            if share == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let chunk = bytes.chunk();
+            let written = if chunk.len() == bytes.len() || chunk.len() >= share {
+                self.0.try_write(&chunk[..chunk.len().min(share)])?
             } else {
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let count = bytes.chunks_vectored(&mut slices);
-                self.0.try_write_vectored(&slices[..count])?
+                self.0.try_write_vectored(within(share, &mut slices[..count]))?
             };
             bytes.advance(written);
+            share -= written;
         }
         Ok(())
     }
@@ -113,6 +127,27 @@ impl Sink for Writer {
 
 /// Parts of a line that leave in one write.
 const SLICES: usize = 64;
+
+/// The first of these parts that are no more than so many bytes together; one at least.
+fn within<'a, 'b>(mut share: usize, slices: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
+    let fit = slices.iter().take_while(|slice| {
+        let fits = slice.len() <= share;
+        share = share.saturating_sub(slice.len());
+        fits
+    });
+    let count = fit.count();
+    &slices[..count.max(1)]
+}
+
+/// What came of writing.
+enum Flush {
+    /// All that may leave has left.
+    Done,
+    /// The peer takes no more now, or has got its share.
+    Full,
+    /// The connection ends, for this reason.
+    End(&'static str),
+}
 
 struct Connection {
     // Before `reader`: fields are dropped in this order, and who sees the end of a connection is to see a server without it.
@@ -147,8 +182,14 @@ impl Connection {
             self.carry_out().await?;
         }
         loop {
-            if let Some(reason) = self.flush().await? {
-                return Ok(reason);
+            match self.flush() {
+                Flush::Done => {}
+                Flush::Full => {
+                    if let Some(reason) = Box::pin(self.drained()).await? {
+                        return Ok(reason);
+                    }
+                }
+                Flush::End(reason) => return Ok(reason),
             }
             if let Some(reason) = self.read().await? {
                 return Ok(reason);
@@ -163,7 +204,9 @@ impl Connection {
         // One wish for all reads: to make it and to take it back costs more than much of what a read brings.
         let mut changed = pin!(outbox.changed());
         loop {
-            self.session.rules.broker.room().await;
+            if !self.session.rules.broker.has_room() {
+                Box::pin(self.session.rules.broker.room()).await;
+            }
             let missing = self.codec.missing(self.input.bytes.len());
             let deadline = self.deadline();
             let read = tokio::select! {
@@ -179,6 +222,10 @@ impl Connection {
                 self.heard = now();
             }
             self.carry_out().await?;
+            if missing > READ {
+                // There is more to come, and others who have small things to say.
+                tokio::task::yield_now().await;
+            }
             if outbox.is_held() {
                 return Ok(None);
             }
@@ -187,26 +234,35 @@ impl Connection {
 
     /// Decodes and applies all whole requests that were read.
     async fn carry_out(&mut self) -> io::Result<()> {
-        let mut batch = SPARE.take();
-        let carried_out = self.carry_out_with(&mut batch).await;
-        batch.clear();
-        SPARE.set(batch);
-        carried_out
+        while let Some(listing) = self.carry_out_until_list() {
+            Box::pin(self.tell_list(listing)).await?;
+        }
+        Ok(())
     }
 
-    async fn carry_out_with(&mut self, batch: &mut Vec<Request>) -> io::Result<()> {
+    /// The same up to a list, which is told by a way of its own.
+    fn carry_out_until_list(&mut self) -> Option<Listing> {
+        let mut batch = SPARE.take();
+        let listing = self.carry_out_with(&mut batch);
+        batch.clear();
+        SPARE.set(batch);
+        listing
+    }
+
+    fn carry_out_with(&mut self, batch: &mut Vec<Request>) -> Option<Listing> {
         loop {
             match self.codec.decode(&mut self.input.bytes) {
                 Ok(Some(Request::Admin(Admin::List(listing)))) => {
                     self.session.apply(batch);
-                    self.tell_list(listing).await?;
+                    self.began = None;
+                    return Some(listing);
                 }
                 Ok(Some(request)) => batch.push(request),
                 Ok(None) => break,
                 Err(broken) => {
                     self.session.apply(batch);
                     self.refuse(&broken);
-                    return Ok(());
+                    return None;
                 }
             }
             // What is incomplete now is another packet than before.
@@ -220,7 +276,7 @@ impl Connection {
             self.began.get_or_insert_with(now);
         }
         self.input.settle();
-        Ok(())
+        None
     }
 
     fn refuse(&mut self, broken: &Broken) {
@@ -240,7 +296,7 @@ impl Connection {
         let outbox = self.session.outbox.clone();
         while !outbox.begin_list(self.session.rules.broker.durable()) {
             // An earlier answer is held back; the list may not overtake it.
-            if self.flush().await?.is_some() {
+            if self.drained().await?.is_some() {
                 return Ok(());
             }
             outbox.changed().await;
@@ -253,7 +309,7 @@ impl Connection {
             if !more {
                 break;
             }
-            if self.flush().await?.is_some() {
+            if self.drained().await?.is_some() {
                 return Ok(());
             }
             // A long list is many turns: what others were sent in this one need not wait for its end, nor their tasks.
@@ -266,22 +322,42 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes all that may leave. Returns why the connection ends, if it is to end.
-    async fn flush(&mut self) -> io::Result<Option<&'static str>> {
+    /// Writes what may leave, as far as the peer takes it now.
+    fn flush(&mut self) -> Flush {
+        let flushed = self.session.outbox.flush(self.session.rules.broker.durable());
+        if let Some(End::Cut(reason) | End::Close(reason)) = flushed.end {
+            return Flush::End(reason);
+        }
+        if flushed.is_full {
+            return Flush::Full;
+        }
+        self.ask_to_be_told(flushed.held);
+        Flush::Done
+    }
+
+    /// Writes all that may leave, however long the peer takes for it. Returns why the connection ends, if it is to end.
+    async fn drained(&mut self) -> io::Result<Option<&'static str>> {
         loop {
-            let flushed = self.session.outbox.flush(self.session.rules.broker.durable());
-            if let Some(End::Cut(reason) | End::Close(reason)) = flushed.end {
-                return Ok(Some(reason));
-            }
-            if !flushed.is_full {
-                self.ask_to_be_told(flushed.held);
-                return Ok(None);
+            match self.flush() {
+                Flush::Done => return Ok(None),
+                Flush::Full => {}
+                Flush::End(reason) => return Ok(Some(reason)),
             }
             tokio::select! {
                 biased;
                 writable = self.reader.as_ref().writable() => writable?,
                 () = self.session.outbox.was_cut() => return Ok(Some("it does not read what it is sent")),
             }
+            // Perhaps it was only its share that was written: now it is the others' turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn note_end(&self, address: IpAddr, reason: io::Result<&'static str>) {
+        let conn = self.session.conn;
+        match reason {
+            Ok(reason) => tracing::debug!(%conn, %address, reason, "disconnected"),
+            Err(error) => tracing::debug!(%conn, %address, reason = %error, "disconnected"),
         }
     }
 
@@ -312,15 +388,33 @@ impl Connection {
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        // Both forms of waiting in one; the inner future never ends.
-        Some(deadline) => drop(timeout_at(deadline, std::future::pending::<()>()).await),
-        None => std::future::pending().await,
-    }
+/// Boxed, for mostly there is nothing to give up.
+fn sleep_until(deadline: Option<Instant>) -> impl Future<Output = ()> {
+    let mut sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+    poll_fn(move |context| sleep.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(context)))
 }
 
 /// Deadlines of a connection are tokio's, so that tests can pause them; they never reach the engine.
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Seed, Settings};
+    use crate::types::JobId;
+
+    #[tokio::test]
+    async fn a_connection_that_only_waits_stays_small() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let broker = Broker::new(Settings::default(), Seed { first_job: JobId(1), hash: 7 }, 1000);
+        let rules =
+            Rules { broker: Arc::new(broker), clock: Arc::new(Clock::new()), limits: Limits::default() };
+        let task = serve(stream, BytesMut::new(), IpAddr::from([127, 0, 0, 1]), Arc::new(rules));
+        let (task, outbox) = (size_of_val(&task), size_of::<Outbox>());
+        // With what tokio adds to a task it takes 512 bytes, and an outbox 256.
+        assert!(task <= 400 && outbox <= 240, "a task of {task} bytes, an outbox of {outbox}");
+    }
 }

@@ -16,7 +16,7 @@ use crate::protocol::Admin;
 /// Shut until [`Door::open`].
 #[derive(Clone, Debug)]
 pub struct Door {
-    rules: watch::Sender<Option<Rules>>,
+    rules: watch::Sender<Option<Arc<Rules>>>,
     waiting: Arc<AtomicUsize>,
     read: Arc<AtomicU64>,
 }
@@ -29,7 +29,12 @@ impl Door {
 
     /// Lets all in who wait, and all who come.
     pub fn open(&self, rules: Rules) {
-        self.rules.send_replace(Some(rules));
+        self.rules.send_replace(Some(Arc::new(rules)));
+    }
+
+    /// What those are served by who come now; `None` while the door is shut.
+    pub(super) fn rules(&self) -> Option<Arc<Rules>> {
+        self.rules.borrow().clone()
     }
 
     /// How many are in, or wait.
@@ -39,7 +44,7 @@ impl Door {
     }
 
     /// Waits until the door is open. Returns what the peer has sent meanwhile, beside the rules; `None` if it left.
-    pub(super) async fn enter(&self, stream: &mut TcpStream) -> Option<(Rules, BytesMut)> {
+    pub(super) async fn enter(&self, stream: &mut TcpStream) -> Option<(Arc<Rules>, BytesMut)> {
         let mut rules = self.rules.subscribe();
         let mut input = BytesMut::new();
         if let Some(rules) = rules.borrow_and_update().clone() {

@@ -14,7 +14,14 @@ use crate::protocol::LARGE;
 
 /// What one read takes at most, and what a thread keeps for it. Nothing that lies in a thread's buffer is kept for
 /// long, since all that is kept and not [`LARGE`] is copied.
-const READ: usize = LARGE;
+pub(super) const READ: usize = LARGE;
+
+/// What is read or written of a large packet in one go: then it is the turn of others whom the thread serves.
+pub(super) const SHARE: usize = 256 * 1024;
+
+/// Memory is taken for no more than so many times what has come of a large packet. What was announced and does not come
+/// is memory that is never touched.
+const GROWTH: usize = 8;
 
 thread_local! {
     static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
@@ -33,15 +40,16 @@ impl Input {
     /// in place when they are many, and memory grows with what has come, not with what was announced.
     ///
     /// Returns 0 when the peer sends no more. Nothing is lost if this is cancelled.
-    pub async fn read<S>(&mut self, io: &mut S, missing: usize) -> io::Result<usize>
+    pub fn read<S>(&mut self, io: &mut S, missing: usize) -> impl Future<Output = io::Result<usize>>
     where
         S: AsyncRead + Unpin,
     {
-        if missing > READ {
-            self.bytes.reserve(missing.min(self.bytes.len().max(READ)));
-            return io.read_buf(&mut self.bytes).await;
-        }
-        poll_fn(|context| {
+        // Keeps nothing from one poll to the next.
+        poll_fn(move |context| {
+            if missing > READ {
+                self.bytes.reserve(room(self.bytes.len(), missing));
+                return pin!(io.read_buf(&mut (&mut self.bytes).limit(SHARE))).poll(context);
+            }
             let mut buffer = SPARE.take().unwrap_or_default();
             buffer.reserve(READ);
             let read = pin!(io.read_buf(&mut (&mut buffer).limit(READ))).poll(context);
@@ -56,7 +64,6 @@ impl Input {
             give_back(buffer);
             read
         })
-        .await
     }
 
     /// To be called when all that came whole is carried out: what is left is kept, the memory around it is not.
@@ -75,6 +82,16 @@ impl From<BytesMut> for Input {
     fn from(bytes: BytesMut) -> Self {
         Self { bytes, is_lent: false }
     }
+}
+
+/// For how much more of a packet to have memory, when so many bytes of it are here and so many are missing. Counted from
+/// its end, so that what is moved when memory grows is a seventh of it, and never most of it.
+fn room(here: usize, missing: usize) -> usize {
+    let mut size = here + missing;
+    while size > here.max(READ) * GROWTH {
+        size = size.div_ceil(GROWTH);
+    }
+    size - here
 }
 
 fn give_back(mut buffer: BytesMut) {
@@ -111,5 +128,19 @@ mod tests {
         assert_eq!(&input.bytes[..], b"partial");
         input.settle();
         assert_eq!(&input.bytes[..], b"partial");
+    }
+
+    #[test]
+    fn memory_grows_with_what_has_come_and_little_is_moved_for_it() {
+        for size in [READ + 1, 1 << 20, (1 << 20) + 1, 100 << 20, u32::MAX as usize] {
+            let (mut here, mut moved) = (READ, 0);
+            while here < size {
+                let grown = here + room(here, size - here);
+                assert!(here < grown && grown <= size.min(here * GROWTH), "{grown} for {here} of {size}");
+                moved += here;
+                here = grown;
+            }
+            assert!(moved <= size / (GROWTH - 1) + READ + GROWTH, "{moved} bytes of {size} are moved");
+        }
     }
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::serve;
 use super::door::Door;
 use crate::config::{Config, Keepalive};
-use crate::engine::PeerInfo;
 
 /// How long accepting pauses when the system has no descriptor or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -50,13 +50,20 @@ pub async fn accept(listener: TcpListener, config: Config, max_connections: usiz
         if let Err(error) = set_options(&stream, config.keepalive) {
             tracing::debug!(%address, "socket options: {error}");
         }
-        tokio::spawn(receive(stream, peer_info(address), door.clone()));
+        // IPv4 addresses that arrive on an IPv6 socket are shown as what they are.
+        let address = address.ip().to_canonical();
+        match door.rules() {
+            Some(rules) => drop(tokio::spawn(serve(stream, BytesMut::new(), address, rules))),
+            None => drop(tokio::spawn(wait(stream, address, door.clone()))),
+        }
     }
 }
 
-async fn receive(mut stream: TcpStream, peer: PeerInfo, door: Door) {
+/// The task that waits is another than the one that serves: what waiting takes is not kept for as long as a connection
+/// lives.
+async fn wait(mut stream: TcpStream, address: IpAddr, door: Door) {
     if let Some((rules, input)) = door.enter(&mut stream).await {
-        serve(stream, input, peer, rules).await;
+        tokio::spawn(serve(stream, input, address, rules));
     }
 }
 
@@ -80,10 +87,4 @@ fn set_options(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
         options = options.with_retries(count);
     }
     socket.set_tcp_keepalive(&options)
-}
-
-/// IPv4 addresses that arrive on an IPv6 socket are shown as what they are.
-fn peer_info(address: SocketAddr) -> PeerInfo {
-    let ip: IpAddr = address.ip().to_canonical();
-    PeerInfo { address: ip.to_string().into(), is_loopback: ip.is_loopback() }
 }

@@ -17,7 +17,7 @@ pub(super) struct Line {
     /// How the connection ends, once it is decided.
     pub end: Option<End>,
     /// While a list is told: what may leave after it.
-    behind: Option<WriteBuf>,
+    behind: Option<Box<WriteBuf>>,
 }
 
 /// A stretch of the line that may not leave yet.
@@ -88,7 +88,7 @@ impl Line {
     /// Begins a list: what is put into `ready` from now on is it. Not while an answer is held back; whether it began.
     pub fn begin_list(&mut self) -> bool {
         if self.held.is_empty() {
-            self.behind = Some(WriteBuf::default());
+            self.behind = Some(Box::default());
         }
         self.is_telling()
     }
@@ -115,12 +115,12 @@ impl Line {
 
     /// Bytes in it.
     pub fn bytes(&self) -> usize {
-        self.ready.len() + self.behind.as_ref().map_or(0, WriteBuf::len) + self.held_bytes
+        self.ready.len() + self.behind.as_ref().map_or(0, |behind| behind.len()) + self.held_bytes
     }
 
     /// Where what may leave is put.
     fn open(&mut self) -> &mut WriteBuf {
-        self.behind.as_mut().unwrap_or(&mut self.ready)
+        self.behind.as_deref_mut().unwrap_or(&mut self.ready)
     }
 }
 

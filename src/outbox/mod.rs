@@ -157,13 +157,13 @@ impl Outbox {
     }
 
     /// Waits until the task was woken since it last waited.
-    pub async fn changed(&self) {
-        self.changed.seen().await;
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.seen()
     }
 
     /// Waits until the connection was cut.
-    pub async fn was_cut(&self) {
-        self.cut.seen().await;
+    pub fn was_cut(&self) -> impl Future<Output = ()> {
+        self.cut.seen()
     }
 
     /// Writes what may leave, without the lock, until nothing may or the peer takes no more.

@@ -20,12 +20,11 @@ impl Signal {
     }
 
     /// Waits until the sign is set, and takes it down. One task at a time.
-    pub async fn seen(&self) {
+    pub fn seen(&self) -> impl Future<Output = ()> {
         poll_fn(|context| {
             self.task.register(context.waker());
             // Looked at after the task is known: who sets it in between finds whom to wake.
             if self.is_set.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
         })
-        .await;
     }
 }

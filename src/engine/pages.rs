@@ -1,16 +1,17 @@
-//! The table of live jobs. A job's number leads to its page directly; nothing is ever moved or rehashed at scale.
+//! The table of live jobs, and that of connections. A number leads to its page directly; nothing is ever moved or rehashed
+//! at scale, and there is an order for listings that costs nothing for each entry.
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher as _;
+use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::job::Job;
-use crate::types::JobId;
+use crate::types::{ConnId, JobId};
 
-/// Jobs with consecutive numbers share a page; a page is freed with its last job, and shrinks on the way, so that
-/// few jobs that stay do not hold the memory of many that went.
+/// Entries with consecutive numbers share a page; a page is freed with its last entry, and shrinks on the way, so that
+/// few that stay do not hold the memory of many that went.
 const PAGE: u64 = 32;
 
 /// The table of pages is split so that growing a part of it never takes long.
@@ -19,67 +20,92 @@ const SHARDS: usize = 64;
 /// Pages that a part of the table keeps room for, however few it has.
 const KEPT: usize = 32;
 
+/// Numbers that are given out one after the other and never again.
+pub(super) trait Number: Copy + Ord {
+    fn from(number: u64) -> Self;
+    fn number(self) -> u64;
+}
+
+impl Number for JobId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+    fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl Number for ConnId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+    fn number(self) -> u64 {
+        self.0
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Jobs {
-    shards: Vec<HashTable<Page>>,
+pub(super) struct Pages<N, T> {
+    shards: Vec<HashTable<Page<T>>>,
     hasher: FixedState,
     /// Page numbers in order, for listings.
     order: BTreeSet<u64>,
     len: usize,
+    numbers: PhantomData<N>,
 }
 
 #[derive(Debug)]
-struct Page {
+struct Page<T> {
     number: u64,
-    /// A bit for each number that has a job; jobs lie in the order of their bits.
+    /// A bit for each number that has an entry; entries lie in the order of their bits.
     used: u32,
-    jobs: Vec<Job>,
+    entries: Vec<T>,
 }
 
-impl Default for Jobs {
+impl<N, T> Default for Pages<N, T> {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| HashTable::new()).collect();
-        Self { shards, hasher: FixedState::default(), order: BTreeSet::new(), len: 0 }
+        Self { shards, hasher: FixedState::default(), order: BTreeSet::new(), len: 0, numbers: PhantomData }
     }
 }
 
-impl Jobs {
+impl<N: Number, T> Pages<N, T> {
     pub fn len(&self) -> usize {
         self.len
     }
 
-    pub fn insert(&mut self, id: JobId, job: Job) {
+    pub fn insert(&mut self, id: N, entry: T) {
         let (number, bit) = place(id);
         let hash = self.hasher.hash_one(number);
         let shard = &mut self.shards[shard(number)];
         let page = shard.entry(hash, |page| page.number == number, |page| self.hasher.hash_one(page.number));
         let mut page = page.or_insert_with(|| {
             self.order.insert(number);
-            Page { number, used: 0, jobs: Vec::new() }
+            Page { number, used: 0, entries: Vec::new() }
         });
         let page = page.get_mut();
-        debug_assert!(page.used & bit == 0, "job numbers are never reused");
-        page.jobs.insert(page.index(bit), job);
+        debug_assert!(page.used & bit == 0, "numbers are never given out again");
+        page.entries.insert(page.index(bit), entry);
         page.used |= bit;
         self.len += 1;
     }
 
-    pub fn get(&self, id: JobId) -> Option<&Job> {
+    pub fn get(&self, id: N) -> Option<&T> {
         let (number, bit) = place(id);
         let hash = self.hasher.hash_one(number);
         let page = self.shards[shard(number)].find(hash, |page| page.number == number)?;
-        if page.used & bit == 0 { None } else { page.jobs.get(page.index(bit)) }
+        if page.used & bit == 0 { None } else { page.entries.get(page.index(bit)) }
     }
 
-    pub fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+    pub fn get_mut(&mut self, id: N) -> Option<&mut T> {
         let (number, bit) = place(id);
         let hash = self.hasher.hash_one(number);
         let page = self.shards[shard(number)].find_mut(hash, |page| page.number == number)?;
         let index = page.index(bit);
-        if page.used & bit == 0 { None } else { page.jobs.get_mut(index) }
+        if page.used & bit == 0 { None } else { page.entries.get_mut(index) }
     }
 
-    pub fn remove(&mut self, id: JobId) -> Option<Job> {
+    pub fn remove(&mut self, id: N) -> Option<T> {
         let (number, bit) = place(id);
         let hash = self.hasher.hash_one(number);
         let pages = &mut self.shards[shard(number)];
@@ -88,7 +114,7 @@ impl Jobs {
         if page.used & bit == 0 {
             return None;
         }
-        let job = page.jobs.remove(page.index(bit));
+        let gone = page.entries.remove(page.index(bit));
         page.used &= !bit;
         self.len -= 1;
         if page.used == 0 {
@@ -97,31 +123,31 @@ impl Jobs {
             if pages.len() * 4 < pages.capacity() && pages.capacity() > KEPT {
                 pages.shrink_to(pages.len() * 2, |page| self.hasher.hash_one(page.number));
             }
-        } else if page.jobs.len() * 2 <= page.jobs.capacity() {
-            page.jobs.shrink_to_fit();
+        } else if page.entries.len() * 2 <= page.entries.capacity() {
+            page.entries.shrink_to_fit();
         }
-        Some(job)
+        Some(gone)
     }
 
-    /// Jobs with numbers from `from` on, in order.
-    pub fn from(&self, from: JobId) -> impl Iterator<Item = (JobId, &Job)> {
+    /// Entries with numbers from `from` on, in order.
+    pub fn from(&self, from: N) -> impl Iterator<Item = (N, &T)> {
         let (first, _) = place(from);
         self.order.range(first..).flat_map(move |number| {
-            let ids = (number * PAGE..(number + 1) * PAGE).map(JobId);
+            let ids = (number * PAGE..(number + 1) * PAGE).map(N::from);
             ids.filter(move |id| *id >= from).filter_map(|id| Some((id, self.get(id)?)))
         })
     }
 }
 
-impl Page {
-    /// Where the job of this bit lies, or would.
+impl<T> Page<T> {
+    /// Where the entry of this bit lies, or would.
     fn index(&self, bit: u32) -> usize {
         (self.used & (bit - 1)).count_ones() as usize
     }
 }
 
-fn place(id: JobId) -> (u64, u32) {
-    (id.0 / PAGE, 1 << (id.0 % PAGE))
+fn place(id: impl Number) -> (u64, u32) {
+    (id.number() / PAGE, 1 << (id.number() % PAGE))
 }
 
 fn shard(number: u64) -> usize {

@@ -30,8 +30,8 @@ mod unique;
 mod usage;
 mod work;
 
+use core::net::IpAddr;
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
 
 use foldhash::quality::FixedState;
 

@@ -1,7 +1,7 @@
 //! Connections as the engine sees them. The server keeps no difference between clients and workers.
 
+use core::net::IpAddr;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 

@@ -344,7 +344,7 @@ mod tests {
 
     fn engine(settings: Settings) -> Engine {
         let mut engine = Engine::new(settings, Seed { first_job: JobId(1), hash: 1 });
-        engine.connect(CONN, std::net::Ipv4Addr::LOCALHOST.into());
+        engine.connect(CONN, core::net::Ipv4Addr::LOCALHOST.into());
         engine
     }
 

@@ -91,10 +91,7 @@ impl Book {
         let number = self.next;
         self.next += 1;
         self.payload[..Setup::LEAST_PAYLOAD].copy_from_slice(&number.to_be_bytes());
-        let job = match self.setup.unique {
-            Unique::Of(keys) => number % keys,
-            Unique::Empty | Unique::Each => number,
-        };
+        let job = self.joined(number);
         if job == number {
             let is_awaited = self.setup.ask == Ask::Foreground;
             let (is_created, is_worked) = (false, false);
@@ -121,8 +118,8 @@ impl Book {
         &self.payload
     }
 
-    /// The number in a payload that came back whole.
-    pub fn number(&self, payload: &[u8]) -> Result<u64, LoadError> {
+    /// The job of a payload that came back whole. Of jobs that were joined, the server keeps the first that it saw.
+    pub fn job(&self, payload: &[u8]) -> Result<u64, LoadError> {
         match payload.split_first_chunk() {
             Some((number, filler)) if filler == &self.payload[Setup::LEAST_PAYLOAD..] => {
                 Ok(u64::from_be_bytes(*number))
@@ -197,6 +194,13 @@ impl Book {
             return Err(wrong(format!("job {job} has two handles")));
         }
         Ok(entry)
+    }
+
+    fn joined(&self, number: u64) -> u64 {
+        match self.setup.unique {
+            Unique::Of(keys) => number % keys,
+            Unique::Empty | Unique::Each => number,
+        }
     }
 
     fn forget_ended(&mut self) {

@@ -65,7 +65,7 @@ impl Client {
             Kind::WorkComplete => {
                 let mut arguments = body.splitn(2, |byte| *byte == 0);
                 let handle = arguments.next().unwrap_or_default();
-                let job = book.number(arguments.next().unwrap_or_default())?;
+                let job = book.job(arguments.next().unwrap_or_default())?;
                 let begun = book.completed(job, handle, self.wire)?;
                 self.running = self.running.saturating_sub(1);
                 book.answered(begun);

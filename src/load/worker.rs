@@ -89,7 +89,7 @@ impl Worker {
         let (handle, function) = (next(), next());
         let unique = if has_unique { Some(next()) } else { None };
         let payload = next();
-        let job = book.number(payload)?;
+        let job = book.job(payload)?;
         if function != book.function(job).as_bytes() {
             return Err(wrong(format!("job {job} came under the name of another function")));
         }

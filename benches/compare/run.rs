@@ -100,10 +100,12 @@ impl Run {
         load.allow(u64::MAX);
         load.run(self.briefly(200), |_| false)?;
         load.forget_times();
-        let before = done(load.tally());
+        let before = load.tally();
         let span = Span::start(self.pid)?;
         load.run(self.briefly(800), |_| false)?;
-        span.end(done(load.tally()) - before, "cpu", "rate", &mut figures)?;
+        let jobs = done(load.tally()) - done(before);
+        span.end(jobs, "cpu", "rate", &mut figures)?;
+        figures.insert("noops".into(), (load.tally().noops - before.noops) as f64 / jobs as f64);
         insert_quantiles(load.answer_times(), &mut figures);
         self.settle(&mut load)?;
         Ok(figures)

@@ -220,3 +220,58 @@ fn record(times: &mut Histogram<u64>, time: Duration) {
 fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_max(3_600_000_000, 3).unwrap_or_else(|_| unreachable!("these bounds are accepted"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Kind;
+
+    fn book(unique: Unique, ask: Ask) -> Book {
+        let functions = vec!["f".to_owned()];
+        let (grab, addresses) = (Kind::GrabJob, Vec::new());
+        Book::new(Setup { addresses, functions, payload: 20, unique, ask, outstanding: 1, grab, grabs: 1 })
+    }
+
+    fn is_wrong<T>(what: Result<T, LoadError>) -> bool {
+        matches!(what, Err(LoadError::Wrong(_)))
+    }
+
+    #[test]
+    fn a_job_goes_its_way_once() {
+        let mut book = book(Unique::Each, Ask::Foreground);
+        let job = book.submit(3, Duration::ZERO);
+        let payload = book.payload().to_vec();
+        assert!(is_wrong(book.completed(job, b"H:1", 3)), "a result before the job was created");
+        book.created(job, b"H:1").unwrap();
+        assert!(is_wrong(book.worked(job, b"H:2")), "another handle");
+        book.worked(book.job(&payload).unwrap(), b"H:1").unwrap();
+        assert!(is_wrong(book.worked(job, b"H:1")), "handed out twice");
+        assert!(is_wrong(book.completed(job, b"H:1", 4)), "the result of another client");
+        book.completed(job, b"H:1", 3).unwrap();
+        assert!(is_wrong(book.completed(job, b"H:1", 3)), "a second result");
+        assert_eq!((book.queued(), book.jobs.len()), (0, 0));
+    }
+
+    #[test]
+    fn payloads_and_handles_are_told_apart() {
+        let mut book = book(Unique::Empty, Ask::Background);
+        let jobs = [book.submit(0, Duration::ZERO), book.submit(0, Duration::ZERO)];
+        let mut payload = book.payload().to_vec();
+        *payload.last_mut().unwrap() ^= 1;
+        assert!(is_wrong(book.job(&payload)));
+        book.created(jobs[0], b"H:1").unwrap();
+        book.check_handles().unwrap();
+        book.created(jobs[1], b"H:1").unwrap();
+        assert!(is_wrong(book.check_handles()));
+    }
+
+    #[test]
+    fn jobs_of_one_unique_id_are_one() {
+        let mut book = book(Unique::Of(2), Ask::Background);
+        let jobs = [0; 5].map(|_| book.submit(0, Duration::ZERO));
+        assert_eq!((jobs, book.queued()), ([0, 1, 0, 1, 0], 2));
+        assert_eq!(book.job(book.payload()).unwrap(), 0);
+        book.created(0, b"H:1").unwrap();
+        assert!(is_wrong(book.created(0, b"H:2")), "a job of its own");
+    }
+}

@@ -169,11 +169,11 @@ impl Load {
 
     /// Sends one request over the client of this index; its time counts from `due`.
     pub fn ask_one(&mut self, client: usize, due: Duration) {
-        let clients = self.roles.iter_mut().enumerate().filter_map(|(wire, role)| match role {
+        let mut clients = self.roles.iter_mut().enumerate().filter_map(|(wire, role)| match role {
             Role::Client(client) => Some((wire, client)),
             Role::Worker(_) => None,
         });
-        if let Some((wire, client)) = clients.skip(client).next() {
+        if let Some((wire, client)) = clients.nth(client) {
             client.ask(&mut self.book, due, self.wires.output(wire));
         }
     }
@@ -305,8 +305,11 @@ impl Load {
     }
 }
 
-/// Splits the first packet off: its kind, its body, what comes after it.
-fn next_packet(bytes: &[u8]) -> Result<Option<(Kind, &[u8], &[u8])>, LoadError> {
+/// A packet's kind and body, and what comes after it.
+type Split<'a> = (Kind, &'a [u8], &'a [u8]);
+
+/// Splits the first packet off, if it has come wholly.
+fn next_packet(bytes: &[u8]) -> Result<Option<Split<'_>>, LoadError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
     let header = Header::parse(header)?;
     Ok(rest.split_at_checked(header.body_len as usize).map(|(body, after)| (header.kind, body, after)))

@@ -29,6 +29,8 @@ pub mod server;
 
 pub mod client;
 
+pub mod load;
+
 pub mod cli;
 
 pub mod gearmand;

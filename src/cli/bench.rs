@@ -1,19 +1,22 @@
 //! `gearhouse bench`: how fast a job server is, measured from one client machine. Any Gearman server will do.
 
-mod load;
 mod measure;
 mod report;
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use self::load::Load;
 use self::measure::{Figures, Meter};
 use super::values::{Size, Span};
 use super::{Failure, Server, tell};
+use crate::load::{Ask, Load, LoadError, Setup, Unique};
+use crate::protocol::Kind;
+
+/// How long the progress bar stands still at most.
+const GLANCE: Duration = Duration::from_millis(100);
 
 pub(super) const HELP: &str = "\
 Scenarios, each with jobs of one function that only this run knows:
@@ -54,7 +57,7 @@ pub(super) struct Bench {
     #[arg(long, value_name = "N", default_value = "64")]
     outstanding: NonZeroUsize,
 
-    /// Payload of each job
+    /// Payload of each job, 8 bytes at least: they carry its number
     #[arg(long, value_name = "SIZE", default_value = "100")]
     payload: Size,
 
@@ -92,61 +95,96 @@ impl Scenario {
     }
 }
 
-/// What the loads share.
-#[derive(Debug)]
-struct Setup {
-    addresses: Vec<SocketAddr>,
-    /// Function that no one else knows.
-    function: String,
-    clients: usize,
-    workers: usize,
-    outstanding: usize,
-    payload: Vec<u8>,
-}
-
 impl Bench {
     pub(super) fn run(self) -> Result<(), Failure> {
         let scenarios = if self.scenarios.is_empty() { &Scenario::ALL[..] } else { &self.scenarios };
         if scenarios.iter().find(|scenario| **scenario != Scenario::Echo) == Some(&Scenario::Work) {
             return Err(Failure::usage("there is nothing to work: name submit before work"));
         }
-        let setup = Setup {
-            addresses: self.server.server.to_connect().map_err(|error| {
-                Failure::usage(format!("cannot find the addresses of {}: {error}", self.server.server))
-            })?,
-            function: format!("gearhouse-bench-{}-{}", std::process::id(), measure::micros()),
-            clients: self.clients.get(),
-            workers: self.workers.get(),
-            outstanding: self.outstanding.get(),
-            payload: vec![b'x'; usize::try_from(self.payload.0).unwrap_or(usize::MAX)],
-        };
-        // One thread: what it costs must not depend on what else this machine does.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::usage(format!("cannot start: {error}")))?;
-        let shows_progress = !self.json && std::io::stderr().is_terminal();
-        let figures = runtime.block_on(async {
-            let load = Load::new(setup);
-            let mut figures = Vec::new();
-            for scenario in scenarios {
-                let meter = Meter::start(scenario.name(), self.time.0, self.pid, shows_progress)?;
-                match scenario {
-                    Scenario::Echo => load.echo(&meter).await?,
-                    Scenario::Submit => load.submit(&meter).await?,
-                    Scenario::Work => load.work(&meter).await?,
-                    Scenario::RoundTrip => load.round_trip(&meter).await?,
-                }
-                figures.push(meter.finish()?);
-            }
-            // Whoever asked for `submit` alone does not want the jobs.
-            let left = load.clean_up().await?;
-            if left > 0 {
-                tell(format_args!("{left} jobs of function {} could not be taken back", load.function()));
-            }
-            Ok::<Vec<Figures>, Failure>(figures)
-        })?;
+        let setup = self.setup()?;
+        let function = setup.functions.concat();
+        let mut load = Load::new(setup)?;
+        let mut figures = Vec::new();
+        for scenario in scenarios {
+            figures.push(self.measure(&mut load, *scenario)?);
+            load.disconnect()?;
+        }
+        // Whoever asked for `submit` alone does not want the jobs.
+        if load.queued() > 0 {
+            load.connect_workers(1)?;
+            load.grab(u64::MAX);
+            load.run(Duration::MAX, Load::is_asleep)?;
+        }
+        if load.queued() > 0 {
+            tell(format_args!("{} jobs of function {function} could not be taken back", load.queued()));
+        }
         let written = if self.json { report::json(&figures) } else { report::table(&figures) };
         written.map_err(|error| Failure::usage(format!("cannot write the figures: {error}")))
+    }
+
+    fn setup(&self) -> Result<Setup, Failure> {
+        let payload = usize::try_from(self.payload.0).unwrap_or(usize::MAX);
+        if !(Setup::LEAST_PAYLOAD..=Setup::MOST_PAYLOAD).contains(&payload) {
+            return Err(Failure::usage("--payload is 8 bytes to 1 GiB"));
+        }
+        let server = &self.server.server;
+        Ok(Setup {
+            addresses: server
+                .to_connect()
+                .map_err(|error| Failure::usage(format!("cannot find the addresses of {server}: {error}")))?,
+            // No one else knows it.
+            functions: vec![format!("gearhouse-bench-{}-{}", std::process::id(), measure::micros())],
+            payload,
+            unique: Unique::Each,
+            ask: Ask::Echo,
+            outstanding: self.outstanding.get(),
+            // Not all servers know the other ways to ask for a job.
+            grab: Kind::GrabJob,
+            grabs: 1,
+        })
+    }
+
+    fn measure(&self, load: &mut Load, scenario: Scenario) -> Result<Figures, Failure> {
+        match scenario {
+            Scenario::Echo => load.ask(Ask::Echo),
+            Scenario::Submit => load.ask(Ask::Background),
+            Scenario::RoundTrip => load.ask(Ask::Foreground),
+            Scenario::Work => {}
+        }
+        if matches!(scenario, Scenario::Work | Scenario::RoundTrip) {
+            load.connect_workers(self.workers.get())?;
+        }
+        if scenario != Scenario::Work {
+            load.connect_clients(self.clients.get())?;
+        }
+        load.forget_times();
+        let shows_progress = !self.json && std::io::stderr().is_terminal();
+        let meter = Meter::start(scenario.name(), self.time.0, self.pid, shows_progress)?;
+        let before = load.tally();
+        load.grab(u64::MAX);
+        if scenario == Scenario::Work {
+            while !load.run(GLANCE, Load::is_asleep)? {
+                meter.show(load.tally().worked - before.worked);
+            }
+            return meter.finish(load.tally().worked - before.worked, load.grab_times().clone());
+        }
+        load.allow(u64::MAX);
+        let end = load.now() + self.time.0;
+        while load.now() < end {
+            load.run((end - load.now()).min(GLANCE), |_| false)?;
+            meter.show(load.tally().answered - before.answered);
+        }
+        load.allow(0);
+        load.run(Duration::MAX, |load| load.tally().answered == load.tally().asked)?;
+        meter.finish(load.tally().answered - before.answered, load.answer_times().clone())
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Failure {
+        match error {
+            LoadError::Connect(_) => Failure::usage(error),
+            _ => Failure::refused(error),
+        }
     }
 }

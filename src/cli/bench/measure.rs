@@ -1,29 +1,23 @@
-//! Counts, times and processor time of one scenario.
+//! Time, progress and processor time of one scenario.
 
-use std::cell::{Cell, RefCell};
-use std::fs;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::Instant;
 
 use super::super::Failure;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
+use crate::load::processor_time;
 
 /// Microseconds since the Unix epoch: a number that no other run has.
 pub(super) fn micros() -> u64 {
     Clock::new().now().as_micros()
 }
 
-/// Measures while a scenario runs. One thread uses it.
+/// Measures while a scenario runs.
 pub(super) struct Meter {
     name: &'static str,
-    began: Instant,
-    until: Instant,
-    done: Cell<u64>,
-    /// Microseconds from a request to its answer.
-    latencies: RefCell<Histogram<u64>>,
+    watch: Stopwatch,
     server: Option<(u32, Duration)>,
     bar: ProgressBar,
 }
@@ -55,77 +49,33 @@ impl Meter {
         }
         bar.set_prefix(name);
         let server = match server {
-            Some(pid) => Some((pid, processor_time(pid)?)),
+            Some(pid) => Some((pid, used(pid)?)),
             None => None,
         };
-        let began = Instant::now();
-        Ok(Meter {
-            name,
-            began,
-            until: began + time,
-            done: Cell::new(0),
-            latencies: RefCell::new(new_histogram()),
-            server,
-            bar,
-        })
+        Ok(Meter { name, watch: Stopwatch::start(), server, bar })
     }
 
-    /// The moment, for [`Meter::done`].
-    pub fn now(&self) -> Instant {
-        Instant::now()
+    /// Shows how many jobs are done so far.
+    pub fn show(&self, jobs: u64) {
+        let time = self.watch.elapsed();
+        self.bar.set_position(time.as_millis() as u64);
+        self.bar.set_message(format!("{:.0}/s", jobs as f64 / time.as_secs_f64()));
     }
 
-    /// Whether requests may still be begun.
-    pub fn goes_on(&self, now: Instant) -> bool {
-        now < self.until
-    }
-
-    /// One job is done that was begun then.
-    pub fn done(&self, begun: Instant, now: Instant) {
-        let done = self.done.get() + 1;
-        self.done.set(done);
-        // Beyond its bound the histogram takes its largest value.
-        self.latencies.borrow_mut().saturating_record((now - begun).as_micros() as u64);
-        if done.is_multiple_of(4096) {
-            let time = now - self.began;
-            self.bar.set_position(time.as_millis() as u64);
-            self.bar.set_message(format!("{:.0}/s", done as f64 / time.as_secs_f64()));
-        }
-    }
-
-    /// Stops measuring.
-    pub fn finish(self) -> Result<Figures, Failure> {
+    /// Stops measuring: so many jobs were done, and this long did they take.
+    pub fn finish(self, jobs: u64, latencies: Histogram<u64>) -> Result<Figures, Failure> {
+        let time = self.watch.elapsed();
         self.bar.finish_and_clear();
         let server = match self.server {
-            Some((pid, before)) => Some(processor_time(pid)?.saturating_sub(before)),
+            Some((pid, before)) => Some(used(pid)?.saturating_sub(before)),
             None => None,
         };
-        Ok(Figures {
-            scenario: self.name,
-            jobs: self.done.get(),
-            time: Instant::now() - self.began,
-            latencies: self.latencies.into_inner(),
-            server,
-        })
+        Ok(Figures { scenario: self.name, jobs, time, latencies, server })
     }
 }
 
-/// Up to an hour, three digits.
-fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_max(3_600_000_000, 3).unwrap_or_else(|_| unreachable!("these bounds are accepted"))
-}
-
-/// User and system time of a process so far.
-fn processor_time(pid: u32) -> Result<Duration, Failure> {
-    let path = format!("/proc/{pid}/stat");
-    let wrong =
-        |why: &dyn std::fmt::Display| Failure::usage(format!("cannot read {path} (option --pid): {why}"));
-    let stat = fs::read_to_string(&path).map_err(|error| wrong(&error))?;
-    // Field 2, the name, may hold blanks; it ends at the last parenthesis.
-    let mut fields = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11);
-    let mut ticks = || {
-        fields.next().and_then(|field| field.parse::<u64>().ok()).ok_or_else(|| wrong(&"it has another form"))
-    };
-    // Linux counts hundredths of a second here, whatever its own clock does.
-    Ok(Duration::from_millis((ticks()? + ticks()?) * 10))
+fn used(pid: u32) -> Result<Duration, Failure> {
+    processor_time(pid).map_err(|error| {
+        Failure::usage(format!("cannot read the processor time of process {pid} (option --pid): {error}"))
+    })
 }

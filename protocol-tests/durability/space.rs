@@ -8,8 +8,8 @@ use crate::support::{Peer, Server, kind, within};
 
 const MIB: u64 = 1 << 20;
 
-/// Files shrink when nothing else is to be done, and memory comes back some seconds after that: on a busy machine it takes
-/// its time.
+/// Files shrink when nothing else is to be done, and memory comes back some seconds after that: on a busy machine it
+/// takes its time.
 const GIVEN_BACK: Duration = Duration::from_secs(60);
 
 /// Jobs asked for before their answers are read.

@@ -48,6 +48,11 @@ fn of_day() -> Timestamp {
     Timestamp::default().after(since_epoch)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place where time is read")]
+fn monotonic() -> Instant {
+    Instant::now()
+}
+
 /// How much time has passed, to the nanosecond, whatever happens to the time of day: for those who measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch {
@@ -57,18 +62,13 @@ pub struct Stopwatch {
 impl Stopwatch {
     /// Begins to count.
     pub fn start() -> Self {
-        Self { began: read().1 }
+        Self { began: monotonic() }
     }
 
     /// The time since its start.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place where time is read")]
-fn monotonic() -> Instant {
-    Instant::now()
 }
 
 fn step(told: Timestamp, passed: Duration, of_day: Timestamp) -> Timestamp {

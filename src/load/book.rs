@@ -122,7 +122,7 @@ impl Book {
     pub fn job(&self, payload: &[u8]) -> Result<u64, LoadError> {
         match payload.split_first_chunk() {
             Some((number, filler)) if filler == &self.payload[Setup::LEAST_PAYLOAD..] => {
-                Ok(u64::from_be_bytes(*number))
+                Ok(self.joined(u64::from_be_bytes(*number)))
             }
             _ => Err(wrong("a payload came back as another")),
         }

@@ -1,11 +1,13 @@
 //! Counts, times and processor time of one scenario.
 
 use std::cell::{Cell, RefCell};
-use std::fs;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
+use nix::errno::Errno;
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use tokio::time::Instant;
 
 use super::super::Failure;
@@ -115,17 +117,13 @@ fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_max(3_600_000_000, 3).unwrap_or_else(|_| unreachable!("these bounds are accepted"))
 }
 
-/// User and system time of a process so far.
+/// User and system time of a process so far, by its own clock: /proc counts in steps that a short run does not fill.
 fn processor_time(pid: u32) -> Result<Duration, Failure> {
-    let path = format!("/proc/{pid}/stat");
-    let wrong =
-        |why: &dyn std::fmt::Display| Failure::usage(format!("cannot read {path} (option --pid): {why}"));
-    let stat = fs::read_to_string(&path).map_err(|error| wrong(&error))?;
-    // Field 2, the name, may hold blanks; it ends at the last parenthesis.
-    let mut fields = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11);
-    let mut ticks = || {
-        fields.next().and_then(|field| field.parse::<u64>().ok()).ok_or_else(|| wrong(&"it has another form"))
+    let wrong = |why| {
+        Failure::usage(format!("cannot read the processor time of process {pid} (option --pid): {why}"))
     };
-    // Linux counts hundredths of a second here, whatever its own clock does.
-    Ok(Duration::from_millis((ticks()? + ticks()?) * 10))
+    // Zero would be this process.
+    let process = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| wrong(Errno::ESRCH))?;
+    let time = ClockId::pid_cpu_clock_id(Pid::from_raw(process)).and_then(ClockId::now).map_err(wrong)?;
+    Ok(Duration::from(time))
 }

@@ -30,7 +30,6 @@ mod unique;
 mod work;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
 
 use foldhash::quality::FixedState;
 
@@ -47,7 +46,7 @@ use self::schedule::Schedules;
 use self::sleep::Call;
 use self::unique::Uniques;
 use crate::protocol::{Handle, Refusal, Request, Response};
-use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
+use crate::types::{ConnId, FunctionId, IpAddr, JobId, RecordNo, Timestamp};
 
 type Jobs = Pages<JobId, Job>;
 

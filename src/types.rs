@@ -1,6 +1,8 @@
 //! The small values every part shares: numbers with a meaning, so that one kind cannot pass for another.
 
 use std::fmt::{self, Write as _};
+/// Where a peer is, as a value; whoever needs no more of the network than that takes it from here.
+pub use std::net::IpAddr;
 use std::time::Duration;
 
 /// Microseconds since the Unix epoch. The engine never sees it go back: see [`crate::clock`].

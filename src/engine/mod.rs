@@ -30,7 +30,6 @@ mod unique;
 mod usage;
 mod work;
 
-use core::net::IpAddr;
 use std::collections::{BTreeSet, VecDeque};
 
 use foldhash::quality::FixedState;
@@ -49,7 +48,7 @@ use self::sleep::Call;
 use self::unique::Uniques;
 use self::usage::Usage;
 use crate::protocol::{Handle, Refusal, Request, Response};
-use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
+use crate::types::{ConnId, FunctionId, IpAddr, JobId, RecordNo, Timestamp};
 
 type Jobs = Pages<JobId, Job>;
 

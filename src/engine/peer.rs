@@ -1,14 +1,12 @@
 //! Connections as the engine sees them. The server keeps no difference between clients and workers.
 
-use core::net::IpAddr;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
-use crate::types::{FunctionId, JobId};
+use crate::types::{FunctionId, IpAddr, JobId};
 
 /// One connection. Small: there may be very many that only wait.
 #[derive(Debug)]
@@ -36,7 +34,14 @@ pub(super) struct Ties {
     ended: VecDeque<JobId>,
 }
 
-static NONE: LazyLock<Ties> = LazyLock::new(Ties::default);
+/// Of who has none. The tables' hash is fixed anyway: their keys are the server's own numbers.
+static NONE: Ties = Ties {
+    abilities: HashMap::with_hasher(FixedState::with_seed(0)),
+    absent: Vec::new(),
+    holds: HashSet::with_hasher(FixedState::with_seed(0)),
+    awaits: HashSet::with_hasher(FixedState::with_seed(0)),
+    ended: VecDeque::new(),
+};
 
 /// A function that a connection registered.
 #[derive(Clone, Copy, Debug)]

@@ -89,6 +89,7 @@ fn picture(file: &Path, title: &str, grows: &str, curves: &[Curve]) -> Result<()
             .fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(value), most.max(value)))
     };
     let ((left, right), (low, high)) = (range(|point| point.0), range(|point| point.1));
+    // The legend needs a decade above the curves.
     let area = SVGBackend::new(file, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
@@ -96,7 +97,7 @@ fn picture(file: &Path, title: &str, grows: &str, curves: &[Curve]) -> Result<()
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .build_cartesian_2d((left..right * 1.2).log_scale(), (low / 1.5..high * 1.5).log_scale())?;
+        .build_cartesian_2d((left..right * 1.2).log_scale(), (low / 1.5..high * 10.0).log_scale())?;
     let plain = |value: &f64| if *value < 1.0 { value.to_string() } else { thousands(*value as u64) };
     chart
         .configure_mesh()

@@ -1,36 +1,39 @@
-//! What the queue manager alone costs: submit, grab and complete of a background job, at two depths; and the same, with
-//! what registering and listing takes, for a worker of very many functions.
+//! What the queue manager alone costs a job: `cargo bench --bench engine`. No sockets, no locks, no parsing.
 //!
-//! `cargo bench --bench engine` prints nanoseconds a job. No sockets, no locks: see docs/ARCHITECTURE.md.
+//! Every figure is taken at a depth that stays: what a round submits the next takes out, or the other way round.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
-use std::net::Ipv4Addr;
-use std::time::Instant;
+mod support;
 
-use bytes::Bytes;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use bytes::Buf as _;
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
 use gearhouse::engine::{Drain, Engine, Lister, Output, Record, Seed, Settings};
-use gearhouse::protocol::{Flavor, Frame, Kind, Listing, Magic, Refusal, Request, Response, WriteBuf};
+use gearhouse::protocol::{Kind, Listing, Refusal, Request, Response, WriteBuf};
 use gearhouse::types::{ConnId, JobId, RecordNo, Timestamp};
 
-const JOBS: u64 = 200_000;
+const CLIENT: ConnId = ConnId(1);
+const WORKER: ConnId = ConnId(2);
+const NOW: Timestamp = Timestamp::from_secs(1);
 
-/// Encodes answers as a server does and keeps the handle of the job assigned last.
+/// Jobs between two looks at the clock.
+const ROUND: u64 = 1000;
+
+const MANY: usize = 20_000;
+
+/// Encodes answers as a server does, and forgets them.
 #[derive(Default)]
-struct Sink {
-    handle: String,
-    line: WriteBuf,
-}
+struct Answers(WriteBuf);
 
-impl Output for Sink {
+impl Output for Answers {
     fn persist(&mut self, _: Record<'_>) -> Result<RecordNo, Refusal> {
         Ok(RecordNo::NONE)
     }
     fn send(&mut self, _: ConnId, _: RecordNo, response: Response<'_>) {
-        if let Response::Assign { handle, .. } = &response {
-            self.handle = handle.to_string();
-        }
-        response.encode(&mut self.line);
-        self.line = WriteBuf::default();
+        response.encode(&mut self.0);
+        self.0.advance(self.0.len());
     }
     fn hold(&mut self, _: ConnId, _: RecordNo, _: JobId) {}
     fn fill(&mut self, _: ConnId, _: JobId, _: Response<'_>) {}
@@ -39,77 +42,157 @@ impl Output for Sink {
     fn shutdown(&mut self, _: Drain) {}
 }
 
-fn request(kind: Kind, body: String) -> Request {
-    Request::parse(Frame { magic: Magic::Request, kind, body: Bytes::from(body) })
+/// An engine with one client, one worker and a backlog.
+struct Queues {
+    engine: Engine,
+    answers: Answers,
+    /// Whether jobs have unique ids.
+    unique: bool,
+    /// Jobs go to so many functions in turn.
+    functions: usize,
+    submitted: u64,
+    done: u64,
 }
 
-fn main() {
-    depths();
-    functions(20_000);
-    functions(100_000);
-}
-
-fn depths() {
-    for depth in [1_000, 1_000_000] {
-        let seed = Seed { first_job: JobId(1), hash: 7 };
-        let mut engine = Engine::new(Settings::default(), seed);
-        let (client, worker, now) = (ConnId(1), ConnId(2), Timestamp::from_secs(1));
-        let mut sink = Sink::default();
-        for conn in [client, worker] {
+impl Queues {
+    fn new(depth: u64, unique: bool, functions: usize, abilities: usize) -> Self {
+        let settings = Settings { handle_prefix: support::PREFIX.into(), ..Settings::default() };
+        let mut engine = Engine::new(settings, Seed { first_job: JobId(1), hash: 7 });
+        for conn in [CLIENT, WORKER] {
             engine.connect(conn, Ipv4Addr::LOCALHOST.into());
         }
-        engine.apply(now, worker, request(Kind::CanDo, "f".into()), &mut sink);
-        let submit = |number: u64| request(Kind::SubmitJobBg, format!("f\0u{number}\0payload"));
-        for number in 0..depth {
-            engine.apply(now, client, submit(number), &mut sink);
+        let mut queues =
+            Self { engine, answers: Answers::default(), unique, functions, submitted: 0, done: 0 };
+        queues.apply(WORKER, (0..abilities).map(support::can_do).map(support::request).collect());
+        let submits = queues.submits(depth);
+        queues.apply(CLIENT, submits);
+        queues
+    }
+
+    fn apply(&mut self, conn: ConnId, requests: Vec<Request>) {
+        for request in requests {
+            self.engine.apply(NOW, conn, request, &mut self.answers);
         }
+    }
+
+    fn submits(&mut self, count: u64) -> Vec<Request> {
+        let from = self.submitted;
+        self.submitted += count;
+        let submit = |number: u64| {
+            let function = number as usize % self.functions;
+            support::request(support::submit(Kind::SubmitJobBg, function, self.unique.then_some(number)))
+        };
+        (from..self.submitted).map(submit).collect()
+    }
+
+    /// Grabs and ends. Jobs are numbered from 1 in the order in which they were submitted, and are served in it.
+    fn work(&mut self, count: u64) -> Vec<Request> {
+        let from = self.done;
+        self.done += count;
+        let work = |job: u64| [support::grab(), support::complete(job + 1)].map(support::request);
+        (from..self.done).flat_map(work).collect()
+    }
+
+    fn submit_round(&mut self) -> Duration {
+        let submits = self.submits(ROUND);
+        self.timed(CLIENT, submits)
+    }
+
+    fn work_round(&mut self) -> Duration {
+        let work = self.work(ROUND);
+        self.timed(WORKER, work)
+    }
+
+    fn timed(&mut self, conn: ConnId, requests: Vec<Request>) -> Duration {
         let began = Instant::now();
-        for number in depth..depth + JOBS {
-            engine.apply(now, client, submit(number), &mut sink);
-            engine.apply(now, worker, Request::Grab(Flavor::Unique), &mut sink);
-            let done = request(Kind::WorkComplete, format!("{}\0result", sink.handle));
-            engine.apply(now, worker, done, &mut sink);
-        }
-        let a_job = began.elapsed().as_nanos() / u128::from(JOBS);
-        println!(
-            "{depth} jobs waiting: {a_job} ns for parse, submit, grab, complete of a job with a unique id"
-        );
+        self.apply(conn, requests);
+        began.elapsed()
+    }
+
+    /// A bench whose work was not what its name says would be worse than none.
+    fn assert_depth(&self, depth: u64) {
+        let text = self.status();
+        let rows = String::from_utf8_lossy(&text);
+        let queued: u64 = rows.lines().filter_map(|row| row.split('\t').nth(1)?.parse::<u64>().ok()).sum();
+        assert_eq!(queued, depth, "jobs that wait after the bench");
+    }
+
+    fn status(&self) -> Vec<u8> {
+        let (mut lister, mut text) = (Lister::new(Listing::Status), Vec::new());
+        while self.engine.list(&mut lister, 1000, &mut text) {}
+        text
     }
 }
 
-fn functions(count: usize) {
-    let mut engine = Engine::new(Settings::default(), Seed { first_job: JobId(1), hash: 7 });
-    let (worker, now) = (ConnId(1), Timestamp::from_secs(1));
-    let mut sink = Sink::default();
-    engine.connect(worker, Ipv4Addr::LOCALHOST.into());
-    let names: Vec<String> = (0..count).map(|number| format!("function-{number:06}")).collect();
-    let began = Instant::now();
-    for name in &names {
-        engine.apply(now, worker, request(Kind::CanDo, name.clone()), &mut sink);
+fn depths(criterion: &mut Criterion) {
+    for (depth, shown) in [(1_000, "1k queued"), (1_000_000, "1M queued")] {
+        for (unique, ids) in [(false, "no ids"), (true, "unique ids")] {
+            let mut queues = Queues::new(depth, unique, 1, 1);
+            round(criterion, "submit", &format!("{shown}, {ids}"), || {
+                let spent = queues.submit_round();
+                queues.work_round();
+                spent
+            });
+            round(criterion, "grab and complete", &format!("{shown}, {ids}"), || {
+                queues.submit_round();
+                queues.work_round()
+            });
+            queues.assert_depth(depth);
+        }
     }
-    let able = began.elapsed();
-    let began = Instant::now();
-    for name in &names {
-        engine.apply(now, worker, request(Kind::SubmitJobBg, format!("{name}\0\0payload")), &mut sink);
-    }
-    let submitted = began.elapsed();
-    let began = Instant::now();
-    let (mut text, mut lister) = (Vec::new(), Lister::new(Listing::Status));
-    while engine.list(&mut lister, 1000, &mut text) {}
-    let listed = began.elapsed();
-    let began = Instant::now();
-    for _ in &names {
-        engine.apply(now, worker, Request::Grab(Flavor::Unique), &mut sink);
-        let done = request(Kind::WorkComplete, format!("{}\0result", sink.handle));
-        engine.apply(now, worker, done, &mut sink);
-    }
-    let worked = began.elapsed();
-    let each = |time: std::time::Duration| time.as_nanos() / count as u128;
-    println!(
-        "{count} functions: ns for CAN_DO {}, submit {}, grab and complete {}, a row of `status` {}",
-        each(able),
-        each(submitted),
-        each(worked),
-        each(listed)
-    );
 }
+
+fn abilities(criterion: &mut Criterion) {
+    let cases = [
+        ("with 1 ability", 1, 1),
+        ("with 20k abilities, jobs in one", MANY, 1),
+        ("with 20k abilities, jobs in all", MANY, MANY),
+    ];
+    for (name, abilities, functions) in cases {
+        let depth = 2 * MANY as u64;
+        let mut queues = Queues::new(depth, false, functions, abilities);
+        round(criterion, "grab and complete", name, || {
+            queues.submit_round();
+            queues.work_round()
+        });
+        queues.assert_depth(depth);
+    }
+}
+
+fn register(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("register");
+    group.throughput(Throughput::Elements(MANY as u64)).sampling_mode(SamplingMode::Flat);
+    let abilities: Vec<Request> = (0..MANY).map(support::can_do).map(support::request).collect();
+    group.bench_function("20k functions", |bencher| {
+        let empty = || (Queues::new(0, false, 1, 0), abilities.clone());
+        bencher.iter_batched_ref(
+            empty,
+            |(queues, abilities)| queues.apply(WORKER, std::mem::take(abilities)),
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+fn status(criterion: &mut Criterion) {
+    let queues = Queues::new(MANY as u64, false, MANY, MANY);
+    let mut group = criterion.benchmark_group("list");
+    group.throughput(Throughput::Elements(MANY as u64));
+    group.bench_function("status of 20k functions", |bencher| bencher.iter(|| queues.status()));
+}
+
+/// Times rounds that know themselves which part of them counts. Times shown are a round's; throughput is in jobs.
+fn round(criterion: &mut Criterion, group: &str, name: &str, mut round: impl FnMut() -> Duration) {
+    let mut group = criterion.benchmark_group(group);
+    group.sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(ROUND));
+    group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+        bencher.iter_custom(|rounds| (0..rounds).map(|_| round()).sum());
+    });
+}
+
+criterion::criterion_group! {
+    name = benches;
+    config = support::criterion();
+    targets = depths, abilities, register, status
+}
+criterion::criterion_main!(benches);

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -273,9 +274,11 @@ fn free_port(address: SocketAddr) -> u16 {
 /// no connection behind that a listing could show, and tells this server from another on the same port.
 fn listening_sockets(address: SocketAddr) -> Vec<String> {
     let table = if address.is_ipv6() { "/proc/net/tcp6" } else { "/proc/net/tcp" };
-    let table = std::fs::read_to_string(table).expect("Linux's table of sockets");
+    let table = BufReader::new(File::open(table).expect("Linux's table of sockets"));
     let port = format!(":{:04X}", address.port());
-    let listens = |row: &[&str]| row[1].ends_with(&port) && row[3] == "0A";
-    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| listens(row)).map(|row| format!("socket:[{}]", row[9])).collect()
+    let lines = table.lines().skip(1).map(|line| line.expect("Linux's table of sockets"));
+    let rows = lines.map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    // Those that listen come first; behind them another test may have thousands.
+    let listening = rows.take_while(|row| row[3] == "0A");
+    listening.filter(|row| row[1].ends_with(&port)).map(|row| format!("socket:[{}]", row[9])).collect()
 }

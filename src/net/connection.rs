@@ -29,7 +29,10 @@ use crate::protocol::{Admin, Broken, Codec, Listing, Request, Response, WriteBuf
 use crate::types::{ConnId, RecordNo};
 
 /// Rows of a list that are put together under one lock.
-const ROWS: usize = 1000;
+const ROWS: usize = 250;
+
+/// Bytes of a list that are worth a write.
+const PIECE: usize = 64 * 1024;
 
 /// What a begun packet may take beyond [`Limits::frame_timeout`]: a second for so many bytes received.
 const BYTES_A_SECOND: u64 = 64 * 1024;
@@ -302,15 +305,18 @@ impl Connection {
             outbox.changed().await;
         }
         let mut lister = Lister::new(listing);
+        let mut text = Vec::with_capacity(PIECE);
         loop {
-            let mut text = Vec::new();
             let more = self.session.rules.broker.list(&mut lister, ROWS, &mut text);
-            outbox.put_piece(&text.into());
             if !more {
+                outbox.put_piece(&text.into());
                 break;
             }
-            if self.drained().await?.is_some() {
-                return Ok(());
+            if text.len() >= PIECE {
+                outbox.put_piece(&std::mem::take(&mut text).into());
+                if self.drained().await?.is_some() {
+                    return Ok(());
+                }
             }
             // A long list is many turns: what others were sent in this one need not wait for its end, nor their tasks.
             turn::end();

@@ -17,7 +17,7 @@ use crate::protocol::LARGE;
 pub(super) const READ: usize = LARGE;
 
 /// What is read or written of a large packet in one go: then it is the turn of others whom the thread serves.
-pub(super) const SHARE: usize = 256 * 1024;
+pub(super) const SHARE: usize = 128 * 1024;
 
 /// Memory is taken for no more than so many times what has come of a large packet. What was announced and does not come
 /// is memory that is never touched.

@@ -320,6 +320,8 @@ impl Connection {
             }
             // A long list is many turns: what others were sent in this one need not wait for its end, nor their tasks.
             turn::end();
+            // Nor need others on the machine, such as a client that was just answered.
+            std::thread::yield_now();
             tokio::task::yield_now().await;
         }
         outbox.end_list();

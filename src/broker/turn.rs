@@ -14,7 +14,16 @@ const MOST_OUTBOXES: usize = 64;
 /// Batches that may be applied before what waits is written.
 const MOST_BATCHES: u32 = 16;
 
+/// What is read or written of a large packet before others have their turn: while others have small things to say, and
+/// when they have been silent for a while.
+const SHARE: usize = 64 * 1024;
+const SHARE_AMONG_SILENT: usize = 256 * 1024;
+
+/// Shares after the last batch for which others count as not silent.
+const AWHILE: u32 = 32;
+
 thread_local! {
+    static SHARES: Cell<u32> = const { Cell::new(0) };
     static IS_SERVING: Cell<bool> = const { Cell::new(false) };
     static WAITING: RefCell<Vec<Arc<Outbox>>> = const { RefCell::new(Vec::new()) };
     static BATCHES: Cell<u32> = const { Cell::new(0) };
@@ -36,6 +45,24 @@ pub fn end() {
     WAITING.set(waiting);
 }
 
+/// How much of so many bytes may be read or written now. Then it is the turn of others whom the thread serves.
+pub fn share(bytes: usize) -> usize {
+    if bytes <= SHARE {
+        return bytes;
+    }
+    let shares = SHARES.get();
+    SHARES.set(shares.saturating_add(1));
+    bytes.min(if shares < AWHILE { SHARE } else { SHARE_AMONG_SILENT })
+}
+
+/// Lets others have their turn, in the middle of something long: this thread's connections, and other threads of the
+/// machine, such as a client that was just answered and would else wait until the system takes the processor away.
+pub async fn pass() {
+    end();
+    std::thread::yield_now();
+    tokio::task::yield_now().await;
+}
+
 /// This outbox was sent something. To be followed by [`end_batch`] when no lock is held.
 pub(super) fn note(outbox: Arc<Outbox>) {
     WAITING.with_borrow_mut(|waiting| waiting.push(outbox));
@@ -43,6 +70,7 @@ pub(super) fn note(outbox: Arc<Outbox>) {
 
 /// A batch was applied.
 pub(super) fn end_batch() {
+    SHARES.set(0);
     BATCHES.set(BATCHES.get() + 1);
     let count = WAITING.with_borrow(Vec::len);
     let is_enough = count >= MOST_OUTBOXES || BATCHES.get() >= MOST_BATCHES || !IS_SERVING.get();

@@ -19,7 +19,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
-use super::input::{Input, READ, SHARE};
+use super::input::{Input, READ};
 use crate::broker::{BATCH, Broker, Wait, turn};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -108,7 +108,7 @@ struct Writer(OwnedWriteHalf);
 impl Sink for Writer {
     /// Takes no more than its share at once: the thread has others to write to, who would wait for a large payload.
     fn write(&self, bytes: &mut WriteBuf) -> io::Result<()> {
-        let mut share = SHARE;
+        let mut share = turn::share(bytes.len());
         while bytes.has_remaining() {
             if share == 0 {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -227,7 +227,7 @@ impl Connection {
             self.carry_out().await?;
             if missing > READ {
                 // There is more to come, and others who have small things to say.
-                tokio::task::yield_now().await;
+                turn::pass().await;
             }
             if outbox.is_held() {
                 return Ok(None);
@@ -319,10 +319,7 @@ impl Connection {
                 }
             }
             // A long list is many turns: what others were sent in this one need not wait for its end, nor their tasks.
-            turn::end();
-            // Nor need others on the machine, such as a client that was just answered.
-            std::thread::yield_now();
-            tokio::task::yield_now().await;
+            turn::pass().await;
         }
         outbox.end_list();
         // The last piece leaves with what is answered next.
@@ -357,7 +354,7 @@ impl Connection {
                 () = self.session.outbox.was_cut() => return Ok(Some("it does not read what it is sent")),
             }
             // Perhaps it was only its share that was written: now it is the others' turn.
-            tokio::task::yield_now().await;
+            turn::pass().await;
         }
     }
 

@@ -10,14 +10,12 @@ use std::task::Poll;
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::broker::turn;
 use crate::protocol::LARGE;
 
 /// What one read takes at most, and what a thread keeps for it. Nothing that lies in a thread's buffer is kept for
 /// long, since all that is kept and not [`LARGE`] is copied.
 pub(super) const READ: usize = LARGE;
-
-/// What is read or written of a large packet in one go: then it is the turn of others whom the thread serves.
-pub(super) const SHARE: usize = 128 * 1024;
 
 /// Memory is taken for no more than so many times what has come of a large packet. What was announced and does not come
 /// is memory that is never touched.
@@ -46,9 +44,10 @@ impl Input {
     {
         // Keeps nothing from one poll to the next.
         poll_fn(move |context| {
-            if missing > READ {
+            // The end of a large packet, too, and nothing behind it: all of it would have to move to make room.
+            if missing > READ || self.bytes.len() > READ {
                 self.bytes.reserve(room(self.bytes.len(), missing));
-                return pin!(io.read_buf(&mut (&mut self.bytes).limit(SHARE))).poll(context);
+                return pin!(io.read_buf(&mut (&mut self.bytes).limit(turn::share(missing)))).poll(context);
             }
             let mut buffer = SPARE.take().unwrap_or_default();
             buffer.reserve(READ);
@@ -128,6 +127,18 @@ mod tests {
         assert_eq!(&input.bytes[..], b"partial");
         input.settle();
         assert_eq!(&input.bytes[..], b"partial");
+    }
+
+    #[tokio::test]
+    async fn a_large_packet_is_not_moved_for_what_comes_behind_it() {
+        let sent = vec![b'x'; 3 * READ];
+        let mut wire = &sent[..];
+        let mut input = Input::default();
+        let large = 2 * READ + 9;
+        while input.bytes.len() < large {
+            input.read(&mut wire, large - input.bytes.len()).await.unwrap();
+        }
+        assert_eq!(input.bytes.len(), large);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The comparison behind docs/performance.md: Gearhouse beside gearmand, in memory, on this machine.
 //!
 //! `cargo bench --bench compare` runs all of it, half an hour or so, and prints the table; it ends with exit code 1 if
-//! anything falls short. Servers take turns within a round, each run has a fresh one, and ratios are taken within a
-//! round, so that what else the machine does concerns all. `-- --help` shows what can be chosen. The load is that of
-//! `gearhouse bench` ([`gearhouse::load`]): one thread, which checks all that comes back.
+//! anything falls short by more than a tenth. Servers take turns within a round, each run has a fresh one, and ratios
+//! are taken within a round, so that what else the machine does concerns all. `-- --help` shows what can be chosen. The
+//! load is that of `gearhouse bench` ([`gearhouse::load`]): one thread, which checks all that comes back.
 
 mod measure;
 mod plot;

@@ -10,9 +10,6 @@ use crate::outbox::{End, Entry, Outbox};
 use crate::protocol::{Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
 
-/// Bodies from this size on are given back to the system, page by page, when they are dropped.
-const LARGE: usize = 256 * 1024;
-
 /// One batch's deliveries.
 pub(super) struct Delivery<'a> {
     broker: &'a Broker,
@@ -23,7 +20,7 @@ pub(super) struct Delivery<'a> {
     /// Another that was sent something: often the same many times in a row.
     other: Option<(ConnId, Arc<Outbox>)>,
     to_load: Vec<JobId>,
-    /// Dropped when the lock is free.
+    /// Dropped when the lock is free: their memory may be given back to the system, page by page.
     discarded: Vec<Bytes>,
     has_persisted: bool,
     shutdown: Option<Drain>,
@@ -61,7 +58,7 @@ impl<'a> Delivery<'a> {
     /// Changes the line of a connection, if it is still there; `change` says whether it must be attended to.
     ///
     /// Under the engine's lock, since a worker on another core could otherwise answer before JOB_CREATED is in the line.
-    /// Only who has that lock opens two lines at once.
+    /// Only who has that lock opens two lines at once, and none is opened under the log's lock.
     fn with_entry(&mut self, conn: ConnId, change: impl FnOnce(&mut Entry<'_>) -> bool) {
         if let Some((own, outbox)) = self.own
             && own == conn
@@ -119,9 +116,7 @@ impl Output for Delivery<'_> {
     }
 
     fn discard(&mut self, body: Bytes) {
-        if body.len() >= LARGE {
-            self.discarded.push(body);
-        }
+        self.discarded.push(body);
     }
 
     fn close(&mut self, conn: ConnId, reason: &'static str) {

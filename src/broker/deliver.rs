@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Broker, turn};
 use crate::engine::{Drain, Output, Record};
 use crate::outbox::{End, Entry, Outbox};
-use crate::protocol::{Refusal, Response};
+use crate::protocol::{LARGE, Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
 
 /// One batch's deliveries.
@@ -20,7 +20,7 @@ pub(super) struct Delivery<'a> {
     /// Another that was sent something: often the same many times in a row.
     other: Option<(ConnId, Arc<Outbox>)>,
     to_load: Vec<JobId>,
-    /// Dropped when the lock is free: their memory may be given back to the system, page by page.
+    /// Large ones, dropped when the lock is free: their memory may be given back to the system, page by page.
     discarded: Vec<Bytes>,
     has_persisted: bool,
     shutdown: Option<Drain>,
@@ -116,7 +116,9 @@ impl Output for Delivery<'_> {
     }
 
     fn discard(&mut self, body: Bytes) {
-        self.discarded.push(body);
+        if body.len() > LARGE {
+            self.discarded.push(body);
+        }
     }
 
     fn close(&mut self, conn: ConnId, reason: &'static str) {

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::outbox::Outbox;
 
@@ -21,6 +22,9 @@ const SHARE_AMONG_SILENT: usize = 256 * 1024;
 
 /// Shares after the last batch for which others count as not silent.
 const AWHILE: u32 = 32;
+
+/// How long something long rests while others are heard: the shortest time that tokio's timers know.
+const REST: Duration = Duration::from_millis(1);
 
 thread_local! {
     static SHARES: Cell<u32> = const { Cell::new(0) };
@@ -50,9 +54,14 @@ pub fn share(bytes: usize) -> usize {
     if bytes <= SHARE {
         return bytes;
     }
+    bytes.min(if is_among_others() { SHARE } else { SHARE_AMONG_SILENT })
+}
+
+/// Whether others have said something lately, asked by who begins a share of something long.
+pub fn is_among_others() -> bool {
     let shares = SHARES.get();
     SHARES.set(shares.saturating_add(1));
-    bytes.min(if shares < AWHILE { SHARE } else { SHARE_AMONG_SILENT })
+    shares < AWHILE
 }
 
 /// Lets others have their turn, in the middle of something long: this thread's connections, and other threads of the
@@ -61,6 +70,11 @@ pub async fn pass() {
     end();
     std::thread::yield_now();
     tokio::task::yield_now().await;
+}
+
+/// Leaves the processor to others for a while, in the middle of something long that can wait.
+pub async fn rest() {
+    tokio::time::sleep(REST).await;
 }
 
 /// This outbox was sent something. To be followed by [`end_batch`] when no lock is held.
@@ -76,5 +90,20 @@ pub(super) fn end_batch() {
     let is_enough = count >= MOST_OUTBOXES || BATCHES.get() >= MOST_BATCHES || !IS_SERVING.get();
     if count > 0 && is_enough {
         end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_heard_for_a_while_after_a_batch() {
+        for _ in 0..2 {
+            end_batch();
+            assert!((0..AWHILE).all(|_| is_among_others()));
+            assert!(!is_among_others());
+            assert_eq!(share(usize::MAX), SHARE_AMONG_SILENT);
+        }
     }
 }

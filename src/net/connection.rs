@@ -28,11 +28,20 @@ use crate::outbox::{End, Outbox, Sink};
 use crate::protocol::{Admin, Broken, Codec, Listing, Request, Response, WriteBuf};
 use crate::types::{ConnId, RecordNo};
 
-/// Rows of a list that are put together under one lock.
-const ROWS: usize = 250;
+/// Rows of a list that are put together under one lock, and bytes that are worth a write.
+struct Piece {
+    rows: usize,
+    bytes: usize,
+}
 
-/// Bytes of a list that are worth a write.
-const PIECE: usize = 64 * 1024;
+/// What costs least, when others have been silent for a while.
+const PIECE_AMONG_SILENT: Piece = Piece { rows: 250, bytes: 64 * 1024 };
+
+/// What a job hardly notices, be it the server that is at it or the peer who reads it on the same machine.
+const PIECE_AMONG_OTHERS: Piece = Piece { rows: 60, bytes: 8 * 1024 };
+
+/// How often a list rests for others, a tenth of a second in all. What is left of it then is told without.
+const MOST_RESTS: usize = 64;
 
 /// What a begun packet may take beyond [`Limits::frame_timeout`]: a second for so many bytes received.
 const BYTES_A_SECOND: u64 = 64 * 1024;
@@ -293,8 +302,11 @@ impl Connection {
         self.input = Input::default();
     }
 
-    /// Tells a list in pieces, each put together under a short lock and written before the next. What others send
-    /// to this connection waits meanwhile, so that nothing comes between the lines.
+    /// Tells a list in pieces, each written before the next. What others send to this connection waits meanwhile, so that
+    /// nothing comes between the lines.
+    ///
+    /// No one waits for a list as they wait for a job: while others are heard its pieces are small, with a rest after
+    /// each. A rest and not only a turn for each of the others, for each step of a job would else meet another piece.
     async fn tell_list(&mut self, listing: Listing) -> io::Result<()> {
         let outbox = self.session.outbox.clone();
         while !outbox.begin_list(self.session.rules.broker.durable()) {
@@ -305,26 +317,42 @@ impl Connection {
             outbox.changed().await;
         }
         let mut lister = Lister::new(listing);
-        let mut text = Vec::with_capacity(PIECE);
+        let mut rests = 0;
         loop {
-            let more = self.session.rules.broker.list(&mut lister, ROWS, &mut text);
+            let must_rest = rests < MOST_RESTS && turn::is_among_others();
+            let piece = if must_rest { PIECE_AMONG_OTHERS } else { PIECE_AMONG_SILENT };
+            let (text, more) = self.put_together(&mut lister, piece).await;
+            outbox.put_piece(&text.into());
             if !more {
-                outbox.put_piece(&text.into());
                 break;
             }
-            if text.len() >= PIECE {
-                outbox.put_piece(&std::mem::take(&mut text).into());
-                if self.drained().await?.is_some() {
-                    return Ok(());
-                }
+            if self.drained().await?.is_some() {
+                return Ok(());
             }
-            // A long list is many turns: what others were sent in this one need not wait for its end, nor their tasks.
-            turn::pass().await;
+            if must_rest {
+                rests += 1;
+                turn::rest().await;
+            } else {
+                turn::pass().await;
+            }
         }
         outbox.end_list();
         // The last piece leaves with what is answered next.
         outbox.tell();
         Ok(())
+    }
+
+    /// The next piece of a list, and whether there is more. The lock is held for a few rows at a time.
+    async fn put_together(&self, lister: &mut Lister, piece: Piece) -> (Vec<u8>, bool) {
+        let mut text = Vec::with_capacity(piece.bytes);
+        loop {
+            let more = self.session.rules.broker.list(lister, piece.rows, &mut text);
+            if !more || text.len() >= piece.bytes {
+                return (text, more);
+            }
+            // What others were sent in this turn need not wait for the piece's end, nor their tasks.
+            turn::pass().await;
+        }
     }
 
     /// Writes what may leave, as far as the peer takes it now.

@@ -102,9 +102,82 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// A function's name, or many of them: `*` stands for any run of bytes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Pattern(Box<[u8]>);
+
+impl Pattern {
+    /// A pattern from its text. Every text is one.
+    pub fn new(text: impl AsRef<[u8]>) -> Self {
+        Self(text.as_ref().into())
+    }
+
+    /// Whether it stands for this name. Takes a time that grows with the product of the two lengths at worst.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let (mut pattern, mut rest) = (&self.0[..], name);
+        // Where to go on if what follows the last `*` fits no further on: that one stands for one byte more.
+        let mut retry: Option<(&[u8], &[u8])> = None;
+        loop {
+            match (pattern.split_first(), rest.split_first()) {
+                (Some((b'*', after)), _) => {
+                    retry = Some((after, rest));
+                    pattern = after;
+                    continue;
+                }
+                (Some((wanted, after)), Some((found, left))) if wanted == found => {
+                    (pattern, rest) = (after, left);
+                    continue;
+                }
+                (None, None) => return true,
+                _ => {}
+            }
+            match retry {
+                Some((after, [_, left @ ..])) => {
+                    retry = Some((after, left));
+                    (pattern, rest) = (after, left);
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// What every name that it stands for begins with.
+    pub fn prefix(&self) -> &[u8] {
+        self.0.split(|byte| *byte == b'*').next().unwrap_or_default()
+    }
+
+    /// The only name that it stands for; `None` if there may be more.
+    pub fn exact(&self) -> Option<&[u8]> {
+        (!self.0.contains(&b'*')).then_some(&self.0)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Printable(&self.0).fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_run_of_bytes() {
+        let matching =
+            [("img", "img"), ("img.*", "img."), ("img.*", "img.resize"), ("*", ""), ("a*b*c", "aXbbYc")];
+        let others = [("img", "img2"), ("img.*", "img"), ("*.a", "b.ab"), ("a*b*c", "aXcYb"), ("", "a")];
+        for (pattern, name) in matching {
+            assert!(Pattern::new(pattern).matches(name.as_bytes()), "{pattern} {name}");
+        }
+        for (pattern, name) in others {
+            assert!(!Pattern::new(pattern).matches(name.as_bytes()), "{pattern} {name}");
+        }
+        assert_eq!(
+            (Pattern::new("img.*x").prefix(), Pattern::new("img").exact()),
+            (&b"img."[..], Some(&b"img"[..]))
+        );
+    }
 
     #[test]
     fn what_a_peer_sends_cannot_break_a_line() {

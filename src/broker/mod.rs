@@ -165,6 +165,23 @@ impl Broker {
         self.lock().list(lister, rows, into)
     }
 
+    /// Looks at the engine. Under the lock: what `look` does must be short, and copies out what is told.
+    pub fn view<R>(&self, look: impl FnOnce(&Engine) -> R) -> R {
+        look(&self.lock())
+    }
+
+    /// Passes on the bodies that submits of these jobs came with, as far as the store has them. Blocks.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn read_stored(
+        &self,
+        jobs: &[JobId],
+        each: &mut dyn FnMut(JobId, Option<Bytes>),
+    ) -> Result<(), StoreError> {
+        self.storage.as_ref().map_or(Ok(()), |storage| storage.read(jobs, each))
+    }
+
     /// Up to where the log is safe. Without a store no answer depends on it.
     pub fn durable(&self) -> RecordNo {
         self.storage.as_ref().map_or(RecordNo::NONE, |storage| storage.log.durable())

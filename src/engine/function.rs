@@ -197,6 +197,20 @@ impl Functions {
         range.map(|(_, id)| (*id, self.get(*id)))
     }
 
+    /// The same from a name on that begins with this, if that is later.
+    pub fn beginning_with<'a>(
+        &'a self,
+        prefix: &[u8],
+        after: Option<&Bytes>,
+    ) -> impl Iterator<Item = &'a Function> {
+        use std::ops::Bound;
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after.as_ref()),
+            _ => Bound::Included(prefix),
+        };
+        self.names.range::<[u8], _>((from, Bound::Unbounded)).map(|(_, id)| self.get(*id))
+    }
+
     /// Functions with ready jobs.
     pub fn ready_len(&self) -> usize {
         self.ready.len()

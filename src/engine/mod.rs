@@ -2,7 +2,7 @@
 //! It reads no clock, draws no random number, owns no socket, takes no lock and never waits.
 //!
 //! One file for each verb: [`submit`], [`grab`], [`work`], [`abilities`], [`sleep`], [`leave`], [`timers`],
-//! [`schedule`], [`status`], [`admin`], [`drain`], [`restore`]. Payloads that are on disk only: [`bodies`]. What they share is in [`job`], [`function`], [`peer`] and [`unique`].
+//! [`schedule`], [`status`], [`admin`], [`drain`], [`restore`]. Payloads that are on disk only: [`bodies`]. For who only looks: [`view`]. What they share is in [`job`], [`function`], [`peer`] and [`unique`].
 
 mod abilities;
 mod admin;
@@ -28,6 +28,7 @@ mod submit;
 mod timers;
 mod unique;
 mod usage;
+pub mod view;
 mod work;
 
 use std::collections::{BTreeSet, VecDeque};

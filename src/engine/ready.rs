@@ -86,7 +86,7 @@ impl Ready {
 
     /// The job that is next.
     pub fn first(&self) -> Option<JobId> {
-        let unmoved = self.pages().next().map(|(page, bits)| first_of(page, bits));
+        let unmoved = self.pages_from(0).next().map(|(page, bits)| first_of(page, bits));
         match (unmoved, self.moved.first()) {
             (Some(id), Some((place, moved))) => Some(if *place < id.0 { *moved } else { id }),
             (Some(id), None) => Some(id),
@@ -94,15 +94,22 @@ impl Ready {
         }
     }
 
-    fn pages(&self) -> impl Iterator<Item = (u64, u64)> {
-        let last = (self.last.bits != 0).then_some((self.last.number, self.last.bits));
-        self.pages.iter().map(|(page, bits)| (*page, *bits)).chain(last)
+    fn pages_from(&self, first: u64) -> impl Iterator<Item = (u64, u64)> {
+        let last =
+            (self.last.bits != 0 && self.last.number >= first).then_some((self.last.number, self.last.bits));
+        self.pages.range(first..).map(|(page, bits)| (*page, *bits)).chain(last)
     }
 
     /// Places and jobs, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, JobId)> {
-        let mut unmoved = self.pages().flat_map(|(page, bits)| jobs_of(page, bits)).peekable();
-        let mut moved = self.moved.iter().copied().peekable();
+        self.from((0, JobId(0)))
+    }
+
+    /// The same from a place on, and at that place from a job on.
+    pub fn from(&self, from: (u64, JobId)) -> impl Iterator<Item = (u64, JobId)> {
+        let unmoved = self.pages_from(page(JobId(from.0))).flat_map(|(page, bits)| jobs_of(page, bits));
+        let mut unmoved = unmoved.skip_while(move |id| (id.0, *id) < from).peekable();
+        let mut moved = self.moved.range(from..).copied().peekable();
         std::iter::from_fn(move || match (unmoved.peek(), moved.peek()) {
             (Some(id), Some((place, _))) if *place < id.0 => moved.next(),
             (Some(_), _) => unmoved.next().map(|id| (id.0, id)),

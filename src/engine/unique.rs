@@ -96,6 +96,16 @@ impl Uniques {
         }
     }
 
+    /// The live jobs with this unique id, of all functions, at most so many.
+    pub fn all(&self, jobs: &Jobs, unique: &[u8], most: usize) -> Vec<JobId> {
+        let key = Key::Unique(unique);
+        match self.entry(jobs, self.hash(key), key).map(Entry::owners) {
+            None => Vec::new(),
+            Some(Owners::One(id)) => vec![id],
+            Some(Owners::Many(slot)) => self.many[slot].values().take(most).copied().collect(),
+        }
+    }
+
     /// Adds a job that joined none and is not in the table yet.
     pub fn insert(&mut self, jobs: &Jobs, id: JobId, job: &Job) {
         let Some(key) = key_of(job) else { return };

@@ -11,6 +11,7 @@ mod fuzz_corpus;
 mod gearmand;
 mod grab;
 mod hostile;
+mod http;
 mod limits;
 mod options;
 mod order;

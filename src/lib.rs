@@ -25,6 +25,8 @@ pub mod logging;
 
 pub mod net;
 
+pub mod http;
+
 pub mod server;
 
 pub mod client;

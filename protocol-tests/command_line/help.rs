@@ -4,8 +4,17 @@ use std::collections::BTreeSet;
 
 use super::run::{end, gearhouse, run};
 
-const COMMANDS: [&[&str]; 8] =
-    [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"], &["bench"], &["store"]];
+const COMMANDS: [&[&str]; 9] = [
+    &[],
+    &["serve"],
+    &["submit"],
+    &["work"],
+    &["admin"],
+    &["admin", "max-queue"],
+    &["bench"],
+    &["store"],
+    &["token"],
+];
 
 fn help(command: &[&str]) -> String {
     run(&[command, &["--help"]].concat()).well()
@@ -29,7 +38,7 @@ fn the_manual_names_every_option_and_command_and_none_that_does_not_exist() {
     for command in COMMANDS {
         named_by_help.extend(options(&help(command)));
     }
-    for group in ["admin", "store"] {
+    for group in ["admin", "store", "token"] {
         let help_of_group = help(&[group]);
         let (_, list) = help_of_group.split_once("Commands:\n").unwrap();
         let (list, _) = list.split_once("\n\n").unwrap();

@@ -4,7 +4,7 @@
 mod admin;
 mod bench;
 mod help;
-mod run;
+pub mod run;
 mod salvage;
 mod serve;
 mod server;

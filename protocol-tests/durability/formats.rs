@@ -250,7 +250,16 @@ impl Served {
     fn start(directory: &Path) -> Served {
         let mut command = gearhouse();
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--handle-prefix", "H:x", "--data-dir"])
+            .args([
+                "serve",
+                "--http",
+                "off",
+                "--listen",
+                "127.0.0.1:0",
+                "--handle-prefix",
+                "H:x",
+                "--data-dir",
+            ])
             .arg(directory);
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -14,6 +14,7 @@ mod serve;
 mod store;
 mod submit;
 mod table;
+mod token;
 mod values;
 mod work;
 
@@ -76,6 +77,9 @@ enum Command {
     /// Look at the store of a stopped server, check it, take its jobs elsewhere
     #[command(after_long_help = store::HELP)]
     Store(store::Store),
+    /// Make access tokens for the HTTP API
+    #[command(after_long_help = token::HELP)]
+    Token(token::Token),
 }
 
 /// Where the server is.
@@ -136,6 +140,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Admin(admin) => admin.run(),
         Command::Bench(bench) => bench.run(),
         Command::Store(store) => store.run(),
+        Command::Token(token) => token.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

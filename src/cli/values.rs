@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::address::Address;
+use crate::config::HttpConfig;
 
 /// A number of bytes: `256MiB`, `1.5GB`, `4096`. Never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +29,10 @@ pub(super) struct SpanOrOff(pub(super) Option<Duration>);
 /// A number from 1 up, or no bound: `unlimited` or `all`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct CountOrAll(pub(super) Option<u32>);
+
+/// Where HTTP is spoken: an address, or `off`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct AddressOrOff(pub(super) Option<Address>);
 
 /// Text that is not the value that was asked for; says what would be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -91,6 +96,20 @@ impl FromStr for CountOrAll {
     }
 }
 
+impl FromStr for AddressOrOff {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<AddressOrOff, BadValue> {
+        match text {
+            "off" | "none" => Ok(AddressOrOff(None)),
+            _ => match Address::parse(text, HttpConfig::PORT) {
+                Ok(address) => Ok(AddressOrOff(Some(address))),
+                Err(why) => Err(BadValue(format!("{why}, or off"))),
+            },
+        }
+    }
+}
+
 /// Lets the configuration file write these values the way the command line does, numbers also without quotes.
 macro_rules! read_from_text {
     ($($kind:ty),*) => {$(
@@ -102,7 +121,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Address, Size, Span, SpanOrOff, CountOrAll);
+read_from_text!(Address, AddressOrOff, Size, Span, SpanOrOff, CountOrAll);
 
 struct Text<T>(PhantomData<T>);
 

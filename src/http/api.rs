@@ -109,8 +109,7 @@ fn show_page(path: &str, page: Arc<Config<'static>>) -> Response {
                 (header::CONTENT_TYPE, HeaderValue::from_static(kind_of(path))),
                 (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
             ];
-            let mut response = file.bytes.into_owned().into_response();
-            response.headers_mut().extend(headers);
+            let mut response = (headers, file.bytes.into_owned()).into_response();
             if file.gzpipped {
                 // Only browsers have a use for the page, and all of them unpack.
                 response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -221,8 +221,9 @@ fn w7_a_cancelled_job_never_runs_again_when_its_worker_vanishes() {
     dies.can_do("f");
     dies.take_job();
     assert_eq!(server.admin(&format!("cancel job {handle}")), "OK\r\n");
-    assert_eq!(server.admin("show jobs"), ".\n");
+    assert_eq!(server.admin("show jobs"), format!("{handle}\t0\t0\t1\n.\n"), "its worker has it still");
     dies.leave();
+    assert_eq!(server.admin("show jobs"), ".\n");
     lives.can_do("f");
     assert_eq!(lives.grab(), None);
 }

@@ -25,12 +25,29 @@ pub struct Config {
     pub file_descriptors: Option<u64>,
     /// What a peer may make the server hold.
     pub limits: Limits,
+    /// The HTTP API. `None`: there is none.
+    pub http: Option<HttpConfig>,
     /// Where background jobs are kept. `None`: in memory only, for as long as the process lives.
     pub store: Option<StoreConfig>,
     /// Rules and bounds of the queues.
     pub engine: Settings,
     /// How long running jobs may go on after a graceful stop began. `None`: until they are done.
     pub stop_timeout: Option<Duration>,
+}
+
+/// The HTTP API.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Addresses to listen on, each bound separately. If others than this machine can reach one, tokens are needed.
+    pub listen: Vec<SocketAddr>,
+    /// The file of access tokens. `None`: whoever reaches it may do everything.
+    pub tokens: Option<PathBuf>,
+    /// Largest body of a request, in bytes.
+    pub max_body: usize,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// Requests a second, for each token or address. `None`: any number.
+    pub rate: Option<u32>,
 }
 
 /// The store on this machine's disk.
@@ -101,6 +118,23 @@ impl Default for Limits {
     }
 }
 
+impl HttpConfig {
+    /// The port of the HTTP API.
+    pub const PORT: u16 = 4780;
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], HttpConfig::PORT))],
+            tokens: None,
+            max_body: 64 << 20,
+            max_connections: 256,
+            rate: Some(1000),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -111,6 +145,7 @@ impl Default for Config {
             threads: None,
             file_descriptors: None,
             limits: Limits::default(),
+            http: None,
             store: None,
             engine: Settings::default(),
             stop_timeout: Some(Duration::from_secs(30)),

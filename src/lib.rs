@@ -7,6 +7,8 @@ pub mod types;
 
 pub mod protocol;
 
+pub mod policy;
+
 pub mod engine;
 
 pub mod store;
@@ -24,6 +26,11 @@ pub mod machine;
 pub mod logging;
 
 pub mod net;
+
+pub mod history;
+pub mod http;
+
+pub mod observe;
 
 pub mod server;
 

@@ -25,6 +25,13 @@ fn memory() -> Option<u64> {
     }
 }
 
+/// Bytes of memory that this process takes, as the system counts them.
+pub fn resident_memory() -> Option<u64> {
+    let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(page).ok()?)
+}
+
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -39,6 +46,7 @@ mod tests {
     fn the_total_is_read_and_nothing_else_taken_for_it() {
         assert_eq!(total("MemFree: 5 kB\nMemTotal:       16384 kB\n"), Some(16 << 20));
         assert_eq!(total("MemFree: 5 kB\n"), None);
+        assert!(resident_memory().is_some_and(|bytes| bytes > 1 << 20));
         assert!(memory().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

@@ -16,9 +16,12 @@ use tokio::time::{Instant, timeout};
 
 use crate::broker::{Broker, run_timer, turn};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::engine::{Drain, Seed};
+use crate::history::{Bounds, History};
+use crate::http::{Facts, Http, Opened, StartError};
 use crate::net::{Door, Rules, accept, bind};
+use crate::observe::{Watch, run_sampler};
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::types::JobId;
@@ -67,6 +70,17 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// An address for HTTP could not be bound.
+    #[error("cannot listen on {address} for HTTP: {source}; say another address with --http, or --http off")]
+    BindHttp {
+        /// The address as configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The HTTP API cannot start.
+    #[error(transparent)]
+    Http(#[from] StartError),
     /// The store cannot be opened, or what it kept cannot be trusted.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -89,9 +103,10 @@ pub fn run(
     let store =
         config.store.as_ref().map(|store| SqliteStore::open(&store.directory, store.salvage)).transpose()?;
     let listeners = bind_all(&config)?;
-    let addresses: Vec<SocketAddr> =
-        listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
-    let runtime = runtime(config.threads)?;
+    let addresses = local_addresses(&listeners)?;
+    let http_listeners = bind_http(&config)?;
+    let threads = config.threads.unwrap_or_else(default_threads).max(1);
+    let runtime = runtime(threads)?;
     // Before anyone is told that the server runs: a signal that came sooner would end it by the system's rules.
     let mut stops = {
         let _guard = runtime.enter();
@@ -99,8 +114,21 @@ pub fn run(
     };
     ready(&addresses)?;
     let clock = Arc::new(Clock::new());
-    let result: Result<Option<Arc<Broker>>, RunError> = runtime.block_on(async {
-        let read = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(AtomicU64::new(0));
+    let facts = Facts {
+        version: config.engine.version.clone(),
+        started: clock.now(),
+        listen: addresses,
+        http: local_addresses(&http_listeners)?,
+        data_dir: config.store.as_ref().map(|store| store.directory.clone()),
+        threads,
+        max_connections,
+        max_memory: config.engine.max_memory,
+    };
+    let http = config.http.as_ref();
+    let http =
+        http.map(|http| start_http(http_listeners, http, facts, clock.clone(), read.clone())).transpose()?;
+    let result: Result<Option<Served>, RunError> = runtime.block_on(async {
         let door = Door::new(read.clone());
         let mut accepting = JoinSet::new();
         for listener in listeners {
@@ -118,19 +146,52 @@ pub fn run(
         };
         door.open(Rules { broker: broker.clone(), clock: clock.clone(), limits: config.limits });
         tokio::spawn({
-            let broker = broker.clone();
+            let (broker, clock) = (broker.clone(), clock.clone());
             async move { run_timer(&broker, &clock).await }
         });
+        let directory = config.store.as_ref().map(|store| store.directory.as_path());
+        let history = History::open(directory, clock.now(), Bounds::default());
+        let history =
+            history.inspect_err(|error| tracing::error!("{error}. The server runs without it")).ok();
+        let watch = Arc::new(Watch::new());
+        if let Some(history) = history.clone() {
+            tokio::spawn(run_sampler(watch.clone(), broker.clone(), history.clone(), clock));
+            broker.log_notes_to(Box::new(move |note| history.note(note.into())));
+        }
+        if let Some(http) = &http {
+            http.open(Opened { broker: broker.clone(), watch, history: history.clone() });
+        }
         serve(config.stop_timeout, accepting, stops, &broker).await;
-        Ok(Some(broker))
+        Ok(Some(Served { broker, history }))
     });
     // Connections that did not take their farewell are not waited for.
     runtime.shutdown_background();
-    if let Some(broker) = result? {
+    if let Some(http) = http {
+        http.stop();
+    }
+    if let Some(Served { broker, history }) = result? {
         broker.close_store();
+        if let Some(history) = history {
+            history.close();
+        }
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn start_http(
+    listeners: Vec<std::net::TcpListener>,
+    config: &HttpConfig,
+    facts: Facts,
+    clock: Arc<Clock>,
+    read: Arc<AtomicU64>,
+) -> Result<Http, StartError> {
+    let addresses = facts.http.clone();
+    let http = Http::start(listeners, config, facts, clock, read)?;
+    for address in addresses {
+        tracing::info!("HTTP on http://{address}/api/");
+    }
+    Ok(http)
 }
 
 fn broker(
@@ -151,6 +212,12 @@ fn broker(
         Some(store) => Broker::open_store(now, settings, seed, max_outbox, Box::new(store), read)?,
         None => Arc::new(Broker::new(settings, seed, max_outbox)),
     })
+}
+
+/// What must be closed at the end.
+struct Served {
+    broker: Arc<Broker>,
+    history: Option<Arc<History>>,
 }
 
 /// Returns when the server was told to end, and has done what it was told to do first.
@@ -255,8 +322,7 @@ impl Stop {
     }
 }
 
-fn runtime(threads: Option<usize>) -> io::Result<Runtime> {
-    let threads = threads.unwrap_or_else(default_threads).max(1);
+fn runtime(threads: usize) -> io::Result<Runtime> {
     let mut builder = if threads == 1 {
         turn::begin();
         tokio::runtime::Builder::new_current_thread()
@@ -286,6 +352,19 @@ fn bind_all(config: &Config) -> Result<Vec<std::net::TcpListener>, RunError> {
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+/// The HTTP port is one of our own: whoever has it is not about to end.
+fn bind_http(config: &Config) -> Result<Vec<std::net::TcpListener>, RunError> {
+    let addresses = config.http.iter().flat_map(|http| &http.listen);
+    let bound = |address: &SocketAddr| {
+        bind(*address, config.backlog).map_err(|source| RunError::BindHttp { address: *address, source })
+    };
+    addresses.map(bound).collect()
+}
+
+fn local_addresses(listeners: &[std::net::TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(std::net::TcpListener::local_addr).collect()
 }
 
 /// Tries again while the address is in use, as the reference does: its last owner may be about to end.

@@ -41,7 +41,7 @@ pub struct Server {
 impl Server {
     /// Those that are found on this machine.
     pub fn all(gearhouse: &Path) -> Vec<Server> {
-        let serve = "serve --listen 127.0.0.1:{port} --store memory";
+        let serve = "serve --http off --listen 127.0.0.1:{port} --store memory";
         let mut servers = vec![Server::new(OURS, format!("{} {serve}", gearhouse.display()), &[])];
         let Some(gearmand) = find_gearmand() else { return servers };
         let options: [(&str, &str, &'static [&'static str]); 4] = [

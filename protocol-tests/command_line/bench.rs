@@ -45,7 +45,7 @@ fn the_servers_processor_time_is_told_when_its_process_is_known() {
 
 #[test]
 fn a_refusal_ends_it_with_the_servers_words() {
-    let server = Server::start(&["--max-memory", "1KiB"]);
+    let server = Server::start(&["--max-memory", "2KiB"]);
     let ended = server.run(&["bench", "submit", "--time", "100ms"]);
     assert!(ended.with_code(1).contains("Job queue is full"), "{}", ended.stderr);
 }

@@ -4,8 +4,40 @@ use std::collections::BTreeSet;
 
 use super::run::{end, gearhouse, run};
 
-const COMMANDS: [&[&str]; 8] =
-    [&[], &["serve"], &["submit"], &["work"], &["admin"], &["admin", "max-queue"], &["bench"], &["store"]];
+const COMMANDS: [&[&str]; 19] = [
+    &[],
+    &["serve"],
+    &["submit"],
+    &["work"],
+    &["jobs"],
+    &["job"],
+    &["functions"],
+    &["functions", "policy"],
+    &["workers"],
+    &["schedules"],
+    &["load"],
+    &["top"],
+    &["admin"],
+    &["admin", "max-queue"],
+    &["bench"],
+    &["store"],
+    &["token"],
+    &["completions"],
+    &["man"],
+];
+
+/// Commands that have commands, and what is typed to reach these. The manual names them by all words behind the first.
+const GROUPS: [(&[&str], &[&str]); 9] = [
+    (&["admin"], &["admin"]),
+    (&["store"], &["store"]),
+    (&["jobs"], &["jobs"]),
+    (&["job"], &["job", "H:a:1"]),
+    (&["functions"], &["functions"]),
+    (&["functions", "policy"], &["functions", "policy"]),
+    (&["workers"], &["workers"]),
+    (&["schedules"], &["schedules"]),
+    (&["token"], &["token"]),
+];
 
 fn help(command: &[&str]) -> String {
     run(&[command, &["--help"]].concat()).well()
@@ -29,8 +61,8 @@ fn the_manual_names_every_option_and_command_and_none_that_does_not_exist() {
     for command in COMMANDS {
         named_by_help.extend(options(&help(command)));
     }
-    for group in ["admin", "store"] {
-        let help_of_group = help(&[group]);
+    for (group, reached) in GROUPS {
+        let help_of_group = help(group);
         let (_, list) = help_of_group.split_once("Commands:\n").unwrap();
         let (list, _) = list.split_once("\n\n").unwrap();
         for line in list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
@@ -38,11 +70,12 @@ fn the_manual_names_every_option_and_command_and_none_that_does_not_exist() {
             if command == "help" {
                 continue;
             }
+            let named = [&group[1..], &[command]].concat().join(" ");
             assert!(
-                manual.contains(&format!("`{command}")),
-                "docs/command-line.md lacks {group}'s {command}"
+                manual.contains(&format!("`{named}")),
+                "docs/command-line.md lacks {group:?}'s {command}"
             );
-            named_by_help.extend(options(&help(&[group, command])));
+            named_by_help.extend(options(&help(&[reached, &[command]].concat())));
         }
     }
     let (_, here) = manual.split_once("## The server").expect("the manual's parts");

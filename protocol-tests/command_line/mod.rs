@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+mod api;
 mod bench;
+mod generated;
 mod help;
-mod run;
+mod over_http;
+pub mod run;
 mod salvage;
 mod serve;
 mod server;
+mod stand_in;
 mod store;
 mod submit;
+mod top;
 mod work;

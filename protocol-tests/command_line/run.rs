@@ -38,7 +38,7 @@ impl Ended {
 /// `gearhouse` with these arguments and nothing in its environment but a path.
 pub fn gearhouse(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gearhouse"));
-    command.args(args).env_clear().env("PATH", "/usr/bin:/bin");
+    command.args(args).env_clear().env("PATH", "/usr/bin:/bin").env("GEARHOUSE_OPT_HTTP", "off");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -5,9 +5,11 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use bytes::Bytes;
-use gearhouse::engine::{Record, Standing};
+use gearhouse::engine::{Outcome, Phase, Record, Standing};
+use gearhouse::policy::{Plan, Policy, Terms};
 use gearhouse::protocol::{Kind, Spec};
 use gearhouse::store::Store;
 use gearhouse::store::sqlite::SqliteStore;
@@ -17,6 +19,9 @@ use serde_json::json;
 
 use super::run::{Ended, end, eventually, gearhouse, run, text};
 use super::server::Server;
+
+/// When jobs came, where that is known.
+const SUBMITTED: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// A place for a store, and for files beside it.
 pub(super) struct Place(pub(super) tempfile::TempDir);
@@ -51,19 +56,36 @@ pub(super) fn job(
     unique: &[u8],
     payload: &[u8],
 ) -> Record<'static> {
-    let standing = Standing { priority, due: None, losses: 0, place: id };
-    Record::Queued { id: JobId(id), standing, spec: spec(Kind::SubmitJobBg, &[function, unique, payload]) }
+    let standing = Standing::new(JobId(id), priority, None, SUBMITTED);
+    let spec = spec(Kind::SubmitJobBg, &[function, unique, payload]);
+    Record::Queued { id: JobId(id), standing, spec, terms: None }
 }
 
 fn recurring(id: u64) -> Record<'static> {
     let spec = spec(Kind::SubmitJobSched, &[b"report", b"weekly", b"0", b"8", b"*", b"*", b"*", b"\xff"]);
-    Record::Scheduled { id: JobId(id), fields: "0 8 * * Mon-Fri".into(), spec }
+    let fields = "0 8 * * Mon-Fri".to_owned();
+    let plan = Plan { fields, monday_is_zero: true, ..Plan::default() };
+    Record::Scheduled { id: JobId(id), plan: Cow::Owned(plan), spec }
 }
 
 /// One of each thing that can survive, and things that ended.
 fn all_kinds() -> Vec<Vec<Record<'static>>> {
     let all: Vec<u8> = (0..=255).collect();
-    let standing = |id: u64, due, losses| Standing { priority: Priority::Low, due, losses, place: id + 50 };
+    let standing = |id: u64, due, losses| {
+        let new = Standing::new(JobId(id), Priority::Low, due, Timestamp::default());
+        Standing { losses, place: id + 50, ..new }
+    };
+    let started = Some(SUBMITTED.after(Duration::from_secs(1)));
+    let stands = |id: u64, phase| {
+        let new = Standing::new(JobId(id), Priority::Normal, None, SUBMITTED);
+        let standing = Standing { phase, attempts: 1, first_start: started, last_start: started, ..new };
+        Record::Stands { id: JobId(id), standing }
+    };
+    let at = SUBMITTED.after(Duration::from_secs(2));
+    let over = |id: u64, outcome| stands(id, Phase::Over { outcome, at });
+    let result = |id: u64, body: &'static [u8]| Record::Result { id: JobId(id), body: body.into() };
+    let terms = Terms { keep: Some(Duration::from_millis(1500)), ..Terms::default() };
+    let policy = Policy { attempts: Some(3), ..Policy::default() };
     let far = Some(Timestamp::from_secs(4_000_000_000));
     let reduce = spec(Kind::SubmitReduceJobBackground, &[b"sum", b"r", b"add", b"aggregator", b"1 2"]);
     let epoch = spec(Kind::SubmitJobEpoch, &[b"later", b"", b"4000000000", b"x"]);
@@ -74,13 +96,31 @@ fn all_kinds() -> Vec<Vec<Record<'static>>> {
             job(3, Priority::Normal, b"resize", b"-", "f\u{fc}r \"alle\"\n".as_bytes()),
             job(4, Priority::Normal, b"\xfe", b"\xff", &all),
             job(5, Priority::Low, b"resize", b"", b""),
-            Record::Queued { id: JobId(6), standing: standing(6, far, 0), spec: epoch },
-            Record::Queued { id: JobId(7), standing: standing(7, None, 3), spec: reduce },
+            Record::Queued { id: JobId(6), standing: standing(6, far, 0), spec: epoch, terms: None },
+            Record::Queued {
+                id: JobId(7),
+                standing: standing(7, None, 3),
+                spec: reduce,
+                terms: Some(Box::new(terms)),
+            },
             recurring(8),
+            job(9, Priority::Normal, b"resize", b"u9", b"succeeded"),
+            job(10, Priority::Normal, b"resize", b"u10", b"cancelled"),
+            job(11, Priority::Normal, b"resize", b"u11", b"gone with its result"),
+            Record::Policy { pattern: "re*".into(), policy: Some(Box::new(policy)) },
             Record::Function { name: b"resize"[..].into(), limits: [Some(9), None, Some(7)], pinned: false },
             Record::Function { name: b"\x80"[..].into(), limits: [None; 3], pinned: true },
         ],
-        vec![Record::Done(JobId(1)), Record::Lost { id: JobId(5), standing: standing(5, None, 1) }],
+        vec![
+            Record::Done(JobId(1)),
+            Record::Stands { id: JobId(5), standing: standing(5, None, 1) },
+            result(9, b"well \xff"),
+            over(9, Outcome::Succeeded),
+            over(10, Outcome::Cancelled),
+            result(11, b"not found"),
+            over(11, Outcome::Succeeded),
+        ],
+        vec![Record::Done(JobId(11))],
     ]
 }
 
@@ -174,7 +214,7 @@ fn what_a_killed_server_left_is_read_with_its_log_and_stays_as_it_is() {
     assert_eq!(info(&data)["jobs"], 1);
     assert_eq!(
         store("verify", &data, &[]).well(),
-        "1 job, 0 recurring jobs, 0 functions: all as it was written\n"
+        "1 job, 0 results, 0 recurring jobs, 0 functions, 0 policies: all as it was written\n"
     );
     assert!(store("export", &data, &[]).well().contains("\"unique\":\"u\""));
     assert!(contents(&data) == before, "a file was changed");
@@ -196,9 +236,14 @@ fn jobs_are_counted_by_priority_state_and_function() {
         ("delayed", json!(1)),
         ("recurring", json!(1)),
         ("functions_kept", json!(2)),
-        ("payload_bytes", json!(5 + 12 + 256 + 1 + 3)),
+        ("held", json!(0)),
+        ("running", json!(0)),
+        ("results", json!(1)),
+        ("result_bytes", json!(6)),
+        ("policies", json!(1)),
+        ("payload_bytes", json!(5 + 12 + 256 + 1 + 3 + 9 + 9)),
         ("oldest", json!({"number": 2, "function": "resize"})),
-        ("format", json!(1)),
+        ("format", json!(2)),
         ("next_number", json!((1_u64 << 40) + 1)),
         ("damaged_rows", json!(0)),
         ("functions_in_all", json!(4)),
@@ -206,6 +251,8 @@ fn jobs_are_counted_by_priority_state_and_function() {
     for (key, value) in expected {
         assert_eq!(told[key], value, "{key}");
     }
+    assert_eq!((&told["over"]["succeeded"], &told["over"]["cancelled"]), (&json!(1), &json!(1)));
+    assert_eq!(told["over"]["timed_out"], json!(0));
     assert_eq!(told["functions"][0], json!({"function": "resize", "jobs": 3, "payload_bytes": 17}));
     let table = store("info", &data, &["--limit", "1"]).well();
     assert!(
@@ -214,6 +261,7 @@ fn jobs_are_counted_by_priority_state_and_function() {
         )
     );
     assert!(table.contains("oldest job      2, of resize\n"), "{table}");
+    assert!(table.contains("over, kept      2: succeeded 1, cancelled 1\n"), "{table}");
     let table = store("info", &data, &["--limit", "all"]).well();
     assert!(table.ends_with("\nsum          1      3\n\\xfe         1    256\n"), "{table}");
     assert!(contents(&data) == before, "a file was changed");
@@ -225,17 +273,21 @@ fn an_export_says_all_that_survives_and_goes_in_and_out_unchanged() {
     let data = whole(&place);
     let before = contents(&data);
     let lines = store("export", &data, &[]).well();
-    let expected = r#"{"kind":"store","format":1}
+    let expected = r#"{"kind":"store","format":2}
+{"kind":"policy","pattern":"re*","policy":{"attempts":3}}
 {"kind":"function","function":"resize","max_queue":{"high":9,"normal":null,"low":7},"pinned":false}
 {"kind":"function","function":{"base64":"gA=="},"max_queue":{"high":null,"normal":null,"low":null},"pinned":true}
-{"kind":"job","number":2,"function":"resize","unique":"u2","priority":"high","place":2,"losses":0,"payload":"stays"}
-{"kind":"job","number":3,"function":"resize","unique":"-","priority":"normal","place":3,"losses":0,"payload":"für \"alle\"\n"}
+{"kind":"job","number":2,"function":"resize","unique":"u2","priority":"high","place":2,"losses":0,"submitted_micros":1700000000000000,"payload":"stays"}
+{"kind":"job","number":3,"function":"resize","unique":"-","priority":"normal","place":3,"losses":0,"submitted_micros":1700000000000000,"payload":"für \"alle\"\n"}
 "#;
     assert!(lines.starts_with(expected), "{lines}");
     let expected = r#"{"kind":"job","number":5,"function":"resize","unique":"","priority":"low","place":55,"losses":1,"payload":""}
 {"kind":"job","number":6,"function":"later","unique":"","priority":"low","place":56,"losses":0,"due_micros":4000000000000000,"payload":"x"}
-{"kind":"job","number":7,"function":"sum","unique":"r","reducer":"add","priority":"low","place":57,"losses":3,"payload":"1 2"}
-{"kind":"recurring","number":8,"function":"report","unique":"weekly","fields":"0 8 * * Mon-Fri","payload":{"base64":"/w=="}}
+{"kind":"job","number":7,"function":"sum","unique":"r","reducer":"add","priority":"low","place":57,"losses":3,"terms":{"keep":1.5},"payload":"1 2"}
+{"kind":"job","number":9,"function":"resize","unique":"u9","priority":"normal","phase":"over","outcome":"succeeded","place":9,"attempts":1,"losses":0,"submitted_micros":1700000000000000,"first_start_micros":1700000001000000,"last_start_micros":1700000001000000,"ended_micros":1700000002000000,"payload":"succeeded"}
+{"kind":"result","number":9,"result":{"base64":"d2VsbCD/"}}
+{"kind":"job","number":10,"function":"resize","unique":"u10","priority":"normal","phase":"over","outcome":"cancelled","place":10,"attempts":1,"losses":0,"submitted_micros":1700000000000000,"first_start_micros":1700000001000000,"last_start_micros":1700000001000000,"ended_micros":1700000002000000,"payload":"cancelled"}
+{"kind":"recurring","number":8,"function":"report","unique":"weekly","plan":{"fields":"0 8 * * Mon-Fri","monday_is_zero":true,"misfire":"skip","overlap":"allow"},"payload":{"base64":"/w=="}}
 {"kind":"end","next_number":1099511627777}
 "#;
     assert!(lines.ends_with(expected), "{lines}");
@@ -246,7 +298,9 @@ fn an_export_says_all_that_survives_and_goes_in_and_out_unchanged() {
     assert_eq!(fs::read_to_string(&file).unwrap(), lines);
     let there = place.path("there");
     assert!(
-        store("import", &there, &[text(&file)]).with_code(0).contains("9 jobs, recurring jobs and functions")
+        store("import", &there, &[text(&file)])
+            .with_code(0)
+            .contains("13 jobs, results, recurring jobs, functions and policies")
     );
     assert_eq!(store("export", &there, &[]).well(), lines);
     store("verify", &there, &[]).well();
@@ -282,21 +336,21 @@ fn a_wrong_line_is_named_and_nothing_is_imported() {
     let good = store("export", &whole(&place), &[]).well();
     let lines: Vec<&str> = good.lines().collect();
     let end = lines.len();
-    let twice = [&lines[..end - 1], &[lines[3]], &lines[end - 1..]].concat().join("\n");
+    let twice = [&lines[..end - 1], &[lines[4]], &lines[end - 1..]].concat().join("\n");
     let both = good.replace("\"recurring\",\"number\":8", "\"recurring\",\"number\":7");
     let cases = [
-        (good.replace("\"payload\":\"stays\"", "\"payload\":\"stays"), "line 4:"),
-        (good.replace("\"losses\":3", "\"losses\":-3"), "line 9:"),
-        (good.replace("0 8 * * Mon-Fri", "0 8 * *"), "line 10: "),
-        (good.replace("0 8 * * Mon-Fri", "0 8 31 2 *"), "line 10: "),
+        (good.replace("\"payload\":\"stays\"", "\"payload\":\"stays"), "line 5:"),
+        (good.replace("\"losses\":3", "\"losses\":-3"), "line 10:"),
+        (good.replace("0 8 * * Mon-Fri", "0 8 * *"), "line 14: "),
+        (good.replace("0 8 * * Mon-Fri", "0 8 31 2 *"), "line 14: "),
         (lines[1..].join("\n"), "line 1: an export begins with"),
         ("x".to_owned(), "line 1: "),
         (String::new(), "line 0: an export begins with"),
-        (lines[..end - 1].join("\n"), "line 10: an export ends with a line of the kind end"),
-        (good.clone() + lines[3], "line 12: there is more"),
+        (lines[..end - 1].join("\n"), "line 14: an export ends with a line of the kind end"),
+        (good.clone() + lines[3], "line 16: there is more"),
         (format!("{}\n{good}", lines[0]), "line 2: an export begins only once"),
-        (twice, "line 11: its number came before"),
-        (both, "line 10: its number came before"),
+        (twice, "line 15: its number came before"),
+        (both, "line 14: its number came before"),
     ];
     for (wrong, named) in cases {
         let there = place.path("there");

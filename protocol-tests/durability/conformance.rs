@@ -1,11 +1,12 @@
 //! Every store keeps what the trait promises, and the suite that says so notices each promise that is broken.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use gearhouse::engine::Record;
 use gearhouse::store::memory::MemoryStore;
-use gearhouse::store::sqlite::SqliteStore;
+use gearhouse::store::sqlite::{Inspection, SqliteStore};
 use gearhouse::store::{Reader, Store, StoreError, conformance};
 use gearhouse::types::JobId;
 
@@ -21,6 +22,11 @@ fn the_sqlite_store_keeps_its_promises() {
     conformance::check(&mut || {
         Box::new(SqliteStore::open(directory.path(), false).expect("the store opens"))
     });
+    // Nor is anything left over or apart, as no replay would tell.
+    let mut faults = Vec::new();
+    let store = Inspection::open(directory.path()).expect("the store is there");
+    store.verify(&mut |fault| faults.push(fault)).expect("it can be read");
+    assert!(faults.is_empty(), "{faults:?}");
 }
 
 #[test]
@@ -29,7 +35,13 @@ fn each_broken_promise_is_noticed_and_named() {
     let faults = [
         (RepeatsNumbers, "numbers never repeat"),
         (ForgetsForegroundNumbers, "numbers never repeat"),
-        (ForgetsLosses, "stands"),
+        (ForgetsHowJobsStand, "stands"),
+        (ForgetsTerms, "has the terms"),
+        (ForgetsResults, "the result of job"),
+        (KeepsResults, "the result of job"),
+        (ForgetsPolicies, "the policy for"),
+        (KeepsPolicies, "policy"),
+        (PoliciesLast, "policies come first"),
         (BringsJobsBack, "does not come back"),
         (LosesTheLastOfABatch, "was lost"),
         (ReversesBatches, "breaks a promise"),
@@ -57,7 +69,13 @@ fn each_broken_promise_is_noticed_and_named() {
 enum Fault {
     RepeatsNumbers,
     ForgetsForegroundNumbers,
-    ForgetsLosses,
+    ForgetsHowJobsStand,
+    ForgetsTerms,
+    ForgetsResults,
+    KeepsResults,
+    ForgetsPolicies,
+    KeepsPolicies,
+    PoliciesLast,
     BringsJobsBack,
     LosesTheLastOfABatch,
     ReversesBatches,
@@ -85,6 +103,7 @@ impl Store for Broken {
         let first = self.store.replay(&mut |record| records.push(record))?;
         match self.fault {
             Fault::ReplaysOutOfOrder => records.reverse(),
+            Fault::PoliciesLast => records.sort_by_key(|record| matches!(record, Record::Policy { .. })),
             Fault::ReplaysTwice => records.extend(records.clone()),
             Fault::LeavesPayloadsOut => {
                 for record in &mut records {
@@ -112,7 +131,19 @@ impl Store for Broken {
         let mut batch = batch.to_vec();
         self.appended += 1;
         match self.fault {
-            Fault::ForgetsLosses => batch.retain(|record| !matches!(record, Record::Lost { .. })),
+            Fault::ForgetsHowJobsStand => batch.retain(|record| !matches!(record, Record::Stands { .. })),
+            Fault::ForgetsTerms => {
+                for record in &mut batch {
+                    if let Record::Queued { terms, .. } = record {
+                        *terms = None;
+                    }
+                }
+            }
+            Fault::ForgetsResults => batch.retain(|record| !matches!(record, Record::Result { .. })),
+            Fault::ForgetsPolicies => batch.retain(|record| !matches!(record, Record::Policy { .. })),
+            Fault::KeepsPolicies => {
+                batch.retain(|record| !matches!(record, Record::Policy { policy: None, .. }));
+            }
             Fault::BringsJobsBack if self.appended > 2 => {
                 batch.retain(|record| !matches!(record, Record::Done(_)));
             }
@@ -154,13 +185,16 @@ impl Store for Broken {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        Ok(Box::new(BrokenReader { reader: self.store.reader()?, fault: self.fault }))
+        let reader = self.store.reader()?;
+        Ok(Box::new(BrokenReader { reader, fault: self.fault, results: HashMap::new() }))
     }
 }
 
 struct BrokenReader {
     reader: Box<dyn Reader>,
     fault: Fault,
+    /// What was read once.
+    results: HashMap<JobId, Bytes>,
 }
 
 impl Reader for BrokenReader {
@@ -174,5 +208,14 @@ impl Reader for BrokenReader {
             }
             _ => self.reader.read(jobs, each),
         }
+    }
+
+    fn read_result(&mut self, job: JobId) -> Result<Option<Bytes>, StoreError> {
+        let read = self.reader.read_result(job)?;
+        if self.fault != Fault::KeepsResults {
+            return Ok(read);
+        }
+        self.results.extend(read.map(|body| (job, body)));
+        Ok(self.results.get(&job).cloned())
     }
 }

@@ -1,7 +1,7 @@
 //! What each version of the format left on a disk is opened by this one, and nothing of it is missing.
 //!
 //! `formats/N/jobs.db` was written by the first version that wrote format N; `jobs.jsonl` beside it is its export, and
-//! says what must be found. A version with a new format writes its own folder when these tests are run: commit it.
+//! says what must be found, in the lines of that version. A version with a new format writes its own folder when these tests are run: commit it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,15 +9,20 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gearhouse::client::Client;
-use gearhouse::engine::{Record, Standing};
+use gearhouse::engine::{Outcome, Phase, Reason, Record, Standing};
+use gearhouse::policy::{Misfire, Overlap, Plan, Policy, Terms};
 use gearhouse::protocol::{Kind, Spec};
 use gearhouse::store::Store;
 use gearhouse::store::lines::Line;
 use gearhouse::store::sqlite::{Inspection, SqliteStore};
 use gearhouse::types::{JobId, Priority, Timestamp};
+
+/// When the jobs came.
+const SUBMITTED: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/protocol-tests/durability/formats");
 
@@ -36,16 +41,31 @@ fn copy(folder: &Path) -> tempfile::TempDir {
     directory
 }
 
-fn expected(folder: &Path) -> String {
-    fs::read_to_string(folder.join("jobs.jsonl")).unwrap()
+fn expected(folder: &Path) -> Vec<Line> {
+    lines(&fs::read_to_string(folder.join("jobs.jsonl")).unwrap())
+}
+
+/// What an export says, whatever the format of its lines.
+fn lines(export: &str) -> Vec<Line> {
+    export.lines().map(|line| Line::read(line.as_bytes()).unwrap()).collect()
+}
+
+fn export(directory: &Path) -> Vec<Line> {
+    lines(&store("export", directory))
+}
+
+fn is_of_job(line: &Line, job: JobId) -> bool {
+    matches!(line, Line::Thing(Record::Queued { id, .. } | Record::Result { id, .. }) if *id == job)
 }
 
 #[test]
 fn every_format_is_read_as_it_was_written() {
     for folder in kept() {
         let directory = copy(&folder);
-        assert_eq!(store("export", directory.path()), expected(&folder), "{}", folder.display());
+        assert_eq!(export(directory.path()), expected(&folder), "{}", folder.display());
         store("verify", directory.path());
+        let bytes = |folder: &Path| fs::read(folder.join("jobs.db")).unwrap();
+        assert!(bytes(directory.path()) == bytes(&folder), "who only reads changes nothing");
     }
 }
 
@@ -61,19 +81,55 @@ fn every_format_is_kept_on_with() {
             }
         });
         let (first, next) = (first.expect("a job"), next.unwrap());
+        // Also what that format did not know.
+        let policy = Some(Box::new(Policy { attempts: Some(2), ..Policy::default() }));
+        let policy = Record::Policy { pattern: "new*".into(), policy };
+        store_of_it.append(std::slice::from_ref(&policy)).unwrap();
         store_of_it.append(&[job(next.0, Priority::Low, b"new", b"", b"x"), Record::Done(first)]).unwrap();
         while store_of_it.tidy().unwrap() {}
         drop(store_of_it);
         store("verify", directory.path());
-        let now = store("export", directory.path());
-        let ended = format!("\"number\":{},", first.0);
-        for line in
-            expected(&folder).lines().filter(|line| !line.contains("\"end\"") && !line.contains(&ended))
-        {
-            assert!(now.contains(line), "{}: {line} is missing from {now}", folder.display());
+        let now = export(directory.path());
+        for line in expected(&folder) {
+            let is_changed = matches!(line, Line::End(_)) || is_of_job(&line, first);
+            assert!(is_changed || now.contains(&line), "{}: {line:?} is missing", folder.display());
         }
-        assert!(now.contains(&format!("\"number\":{},", next.0)) && !now.contains(&ended));
+        assert!(now.iter().any(|line| is_of_job(line, next)) && now.contains(&Line::Thing(policy)));
+        assert!(!now.iter().any(|line| is_of_job(line, first)));
+        assert_eq!(Inspection::open(directory.path()).unwrap().format(), newest());
     }
+}
+
+/// A store that was never opened before.
+fn newest() -> i64 {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path());
+    Inspection::open(directory.path()).unwrap().format()
+}
+
+#[test]
+fn a_damaged_store_of_an_old_format_is_refused_as_it_is_and_salvaged() {
+    let folder = Path::new(KEPT).join("1");
+    let directory = copy(&folder);
+    let file = directory.path().join("jobs.db");
+    let mut bytes = fs::read(&file).unwrap();
+    // Within a payload's names, which its row in `job` has too.
+    let at = bytes.windows(3).position(|part| part == b"two").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let mut plain = SqliteStore::open(directory.path(), false).unwrap();
+    let refused = plain.replay(&mut |_| {}).map(drop);
+    drop(plain);
+    if refused.is_err() {
+        assert!(fs::read(&file).unwrap() == bytes, "a store that is refused is left as it is");
+    }
+    drop(SqliteStore::open(directory.path(), true).unwrap());
+    let found = export(directory.path());
+    for line in expected(&folder) {
+        let is_lost = is_of_job(&line, JobId(2)) || matches!(line, Line::End(_));
+        assert!(is_lost || found.contains(&line), "{line:?} is missing");
+    }
+    assert!(!found.iter().any(|line| is_of_job(line, JobId(2))));
 }
 
 #[test]
@@ -83,12 +139,15 @@ fn a_server_hands_out_what_every_format_holds() {
         let server = Served::start(directory.path());
         let mut worker = server.client();
         let (mut ready, mut in_all, mut recurring) = (BTreeMap::new(), 0, 0);
-        for line in expected(&folder).lines() {
-            match Line::read(line.as_bytes()).unwrap() {
-                Line::Thing(Record::Queued { id, standing, spec }) => {
+        for line in expected(&folder) {
+            match line {
+                Line::Thing(Record::Queued { id, standing, spec, .. }) => {
                     worker.send(Kind::CanDo, &[spec.function()]).unwrap();
-                    in_all += 1;
-                    if standing.due.is_none() {
+                    // A start ends what was cancelled while a worker had it.
+                    let is_over = matches!(standing.phase, Phase::Over { .. } | Phase::Cancelling);
+                    in_all += u64::from(!is_over);
+                    let is_ready = matches!(standing.phase, Phase::Waiting | Phase::Running);
+                    if is_ready && standing.due.is_none() {
                         ready.insert(format!("H:x:{}", id.0), spec.payload().to_vec());
                     }
                 }
@@ -96,7 +155,7 @@ fn a_server_hands_out_what_every_format_holds() {
                 _ => {}
             }
         }
-        assert_eq!(worker.list(b"show jobs").unwrap().len(), in_all);
+        assert_eq!(worker.list(b"show jobs").unwrap().len() as u64, in_all, "{}", folder.display());
         assert_eq!(worker.list(b"show schedules").unwrap().len(), recurring);
         let mut handed_out = BTreeMap::new();
         loop {
@@ -124,7 +183,7 @@ fn the_format_that_is_written_now_is_kept_and_has_not_changed_under_its_number()
         fs::write(folder.join("jobs.jsonl"), store("export", directory.path())).unwrap();
         panic!("{} was written: look at it, and commit it", folder.display());
     }
-    assert_eq!(store("export", directory.path()), expected(&folder));
+    assert_eq!(export(directory.path()), expected(&folder));
     let then = copy(&folder);
     assert_eq!(tables(directory.path()), tables(then.path()), "a new layout needs a new number");
 }
@@ -142,7 +201,7 @@ fn tables(directory: &Path) -> Vec<String> {
         select.query_map([], row).unwrap().map(Result::unwrap).collect()
     };
     let mut all = rows("SELECT name, sql FROM sqlite_schema ORDER BY name");
-    for table in ["job", "body", "ops", "schedule", "function", "numbers"] {
+    for table in ["job", "body", "result", "ops", "schedule", "function", "policy", "numbers"] {
         all.extend(rows(&format!("SELECT '{table}', * FROM {table} ORDER BY 2")));
     }
     all
@@ -154,17 +213,35 @@ fn write(directory: &Path) {
     let long: Vec<u8> = all.iter().copied().cycle().take(6000).collect();
     let reduce = &[&b"sum"[..], b"r", b"add", b"aggregator", b"1 2"];
     let sched = &[&b"report"[..], b"weekly", b"0", b"8", b"*", b"*", b"Mon-Fri", b"all of it"];
-    let lost = |id: u64, priority, due: Option<u64>, losses| Record::Lost {
-        id: JobId(id),
-        standing: Standing { priority, due: due.map(Timestamp::from_secs), losses, place: id + 100 },
+    let lost = |id: u64, priority, due: Option<u64>, losses| {
+        let new = Standing::new(JobId(id), priority, due.map(Timestamp::from_secs), SUBMITTED);
+        Record::Stands { id: JobId(id), standing: Standing { losses, place: id + 100, ..new } }
     };
-    let delayed = |id: u64, due| {
-        let standing = Standing { priority: Priority::Normal, due: Some(due), losses: 0, place: id };
-        Record::Queued {
-            id: JobId(id),
-            standing,
-            spec: spec(Kind::SubmitJobEpoch, &[b"later", b"", b"40000000000", b"x"]),
-        }
+    let delayed = |id: u64, due| Record::Queued {
+        id: JobId(id),
+        standing: Standing::new(JobId(id), Priority::Normal, Some(due), SUBMITTED),
+        spec: spec(Kind::SubmitJobEpoch, &[b"later", b"", b"40000000000", b"x"]),
+        terms: None,
+    };
+    let started = Some(Timestamp::from_secs(1_700_000_100));
+    let stands = |id: u64, phase| {
+        let new = Standing::new(JobId(id), Priority::Normal, None, SUBMITTED);
+        let standing = Standing { phase, attempts: 1, first_start: started, last_start: started, ..new };
+        Record::Stands { id: JobId(id), standing }
+    };
+    let over =
+        |id: u64, outcome| stands(id, Phase::Over { outcome, at: Timestamp::from_secs(39_000_000_000) });
+    let result = |id: u64, body: &[u8]| Record::Result { id: JobId(id), body: Bytes::copy_from_slice(body) };
+    let plan = |fields: &str| Plan { fields: fields.to_owned(), ..Plan::default() };
+    let policy = |pattern: &'static str, policy: Option<Policy>| Record::Policy {
+        pattern: pattern.into(),
+        policy: policy.map(Box::new),
+    };
+    let terms = Terms {
+        attempts: Some(3),
+        keep: Some(Duration::from_millis(1500)),
+        mime: Some("text/plain".to_owned()),
+        ..Terms::default()
     };
     let function =
         |name: &'static [u8], limits, pinned| Record::Function { name: name.into(), limits, pinned };
@@ -176,6 +253,17 @@ fn write(directory: &Path) {
         job(5, Priority::High, b"f", b"over", b"is not found"),
         lost(3, Priority::High, None, 1),
         Record::Done(JobId(5)),
+        // Kept after their ends, the second one not for long.
+        job(13, Priority::Normal, b"f", b"kept", b"with its result"),
+        job(14, Priority::Normal, b"f", b"gone", b"with its result"),
+        result(13, &all),
+        over(13, Outcome::Succeeded),
+        result(14, b"is not found"),
+        over(14, Outcome::Failed(Reason::Exception)),
+        job(15, Priority::Normal, b"f", b"held", b"until it is released"),
+        stands(15, Phase::Held),
+        policy("*", Some(Policy { attempts: Some(4), backoff: Some(Duration::ZERO), ..Policy::default() })),
+        policy("gone", Some(Policy::default())),
     ];
     let unfolded: [&[Record<'static>]; 3] = [
         &[
@@ -185,27 +273,52 @@ fn write(directory: &Path) {
             delayed(9, Timestamp::from_secs(40_000_000_000)),
             Record::Queued {
                 id: JobId(10),
-                standing: Standing { priority: Priority::Normal, due: None, losses: 2, place: 10 },
+                standing: Standing {
+                    attempts: 2,
+                    losses: 2,
+                    first_start: started,
+                    last_start: started.map(|start| start.after(Duration::from_secs(9))),
+                    ..Standing::new(JobId(10), Priority::Normal, None, SUBMITTED)
+                },
                 spec: spec(Kind::SubmitReduceJobBackground, reduce),
+                terms: Some(Box::new(terms)),
             },
+            job(16, Priority::Normal, b"f", b"running", b"when the server stopped"),
+            job(17, Priority::Normal, b"f", b"cancelling", b"when the server stopped"),
+            job(18, Priority::Normal, b"f", b"expired", b""),
         ],
         &[
             Record::Scheduled {
                 id: JobId(11),
-                fields: "0 8 * * Mon-Fri".into(),
+                plan: Cow::Owned(Plan {
+                    zone: "Europe/Berlin".to_owned(),
+                    misfire: Misfire::Once,
+                    overlap: Overlap::Skip,
+                    ..plan("0 8 * * Mon-Fri")
+                }),
                 spec: spec(Kind::SubmitJobSched, sched),
             },
             Record::Scheduled {
                 id: JobId(12),
-                fields: "0 8 * * *".into(),
+                plan: Cow::Owned(plan("0 8 * * *")),
                 spec: spec(Kind::SubmitJobSched, sched),
             },
             function(b"f", [Some(10_000), None, Some(5)], false),
             function(b"g\x80", [None; 3], true),
             lost(7, Priority::Low, None, 1),
             lost(2, Priority::Normal, Some(40_000_000_000), 9),
+            stands(16, Phase::Running),
+            stands(17, Phase::Cancelling),
+            over(18, Outcome::Failed(Reason::Expired)),
         ],
-        &[lost(7, Priority::Low, None, 2), Record::Done(JobId(8)), Record::Unscheduled(JobId(12))],
+        &[
+            lost(7, Priority::Low, None, 2),
+            Record::Done(JobId(8)),
+            Record::Done(JobId(14)),
+            Record::Unscheduled(JobId(12)),
+            policy("f", Some(Policy { paused: Some(false), ..Policy::default() })),
+            policy("gone", None),
+        ],
     ];
     let mut store = SqliteStore::open(directory, false).unwrap();
     store.replay(&mut |_| {}).unwrap();
@@ -217,8 +330,9 @@ fn write(directory: &Path) {
 }
 
 fn job(id: u64, priority: Priority, function: &[u8], unique: &[u8], payload: &[u8]) -> Record<'static> {
-    let standing = Standing { priority, due: None, losses: 0, place: id };
-    Record::Queued { id: JobId(id), standing, spec: spec(Kind::SubmitJobBg, &[function, unique, payload]) }
+    let standing = Standing::new(JobId(id), priority, None, SUBMITTED);
+    let spec = spec(Kind::SubmitJobBg, &[function, unique, payload]);
+    Record::Queued { id: JobId(id), standing, spec, terms: None }
 }
 
 fn spec(kind: Kind, arguments: &[&[u8]]) -> Cow<'static, Spec> {
@@ -250,7 +364,16 @@ impl Served {
     fn start(directory: &Path) -> Served {
         let mut command = gearhouse();
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--handle-prefix", "H:x", "--data-dir"])
+            .args([
+                "serve",
+                "--http",
+                "off",
+                "--listen",
+                "127.0.0.1:0",
+                "--handle-prefix",
+                "H:x",
+                "--data-dir",
+            ])
             .arg(directory);
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -105,7 +105,7 @@ impl Data {
     fn kill_early(&self, random: &mut Rng) {
         for _ in 0..random.u32(1..4) {
             let mut server = Command::new(env!("CARGO_BIN_EXE_gearhouse"))
-                .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+                .args(["serve", "--http", "off", "--listen", "127.0.0.1:0", "--data-dir"])
                 .arg(self.path())
                 .env_clear()
                 .stdin(Stdio::null())

@@ -108,7 +108,7 @@ fn spawn(target: &Target, port: u16, directory: &Path) -> Result<Child, String> 
         Target::Gearhouse => {
             let mut command = Command::new(env!("CARGO_BIN_EXE_gearhouse"));
             command
-                .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+                .args(["serve", "--http", "off", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
                 .arg(directory.join("data"));
             command
         }

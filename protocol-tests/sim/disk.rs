@@ -21,6 +21,9 @@ struct Plates {
     /// Jobs and recurring jobs by number, as the records that made them, brought up to date.
     things: BTreeMap<u64, Record<'static>>,
     functions: BTreeMap<Vec<u8>, Record<'static>>,
+    policies: BTreeMap<String, Record<'static>>,
+    /// What workers said at the end.
+    results: BTreeMap<u64, Bytes>,
     next_number: u64,
     /// Batches that are safe.
     batches: u64,
@@ -73,6 +76,8 @@ impl Disk {
         let plates = Plates {
             things: BTreeMap::new(),
             functions: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            results: BTreeMap::new(),
             next_number: first_number,
             batches: 0,
             room: None,
@@ -141,7 +146,7 @@ impl Store for Disk {
     /// Every second job comes without its payload, unless it coalesces by it.
     fn replay(&mut self, each: &mut dyn FnMut(Record<'static>)) -> Result<JobId, StoreError> {
         let mut plates = self.lock();
-        let all = plates.functions.values().chain(plates.things.values());
+        let all = plates.policies.values().chain(plates.functions.values()).chain(plates.things.values());
         plates.replayed = all.map(without_some_payloads).collect();
         plates.replayed.iter().cloned().for_each(each);
         let first = plates.next_number;
@@ -214,12 +219,23 @@ impl Plates {
             Record::Scheduled { id, .. } => {
                 self.things.insert(id.0, record);
             }
-            Record::Lost { id, standing: now } => match self.things.get_mut(&id.0) {
+            Record::Stands { id, standing: now } => match self.things.get_mut(&id.0) {
                 Some(Record::Queued { standing, .. }) => *standing = now,
-                _ => panic!("job {} is lost and not there", id.0),
+                _ => panic!("job {} stands otherwise and is not there", id.0),
             },
+            Record::Result { id, body } => {
+                assert!(self.things.contains_key(&id.0), "{} has a result and is not there", id.0);
+                self.results.insert(id.0, body);
+            }
+            Record::Policy { pattern, policy: None } => {
+                self.policies.remove(&*pattern);
+            }
+            Record::Policy { ref pattern, .. } => {
+                self.policies.insert(pattern.to_string(), record);
+            }
             Record::Done(id) | Record::Unscheduled(id) => {
                 assert!(self.things.remove(&id.0).is_some(), "{} ends and is not there", id.0);
+                self.results.remove(&id.0);
             }
             Record::Function { ref name, limits, pinned } => {
                 if limits == [None; 3] && !pinned {
@@ -234,14 +250,19 @@ impl Plates {
 
 fn without_some_payloads(record: &Record<'static>) -> Record<'static> {
     match record {
-        Record::Queued { id, standing, spec } if id.0.is_multiple_of(2) && spec.unique() != b"-" => {
-            Record::Queued { id: *id, standing: *standing, spec: Cow::Owned(spec.without_payload()) }
+        Record::Queued { id, standing, spec, terms } if id.0.is_multiple_of(2) && spec.unique() != b"-" => {
+            let spec = Cow::Owned(spec.without_payload());
+            Record::Queued { id: *id, standing: *standing, spec, terms: terms.clone() }
         }
         other => other.clone(),
     }
 }
 
 impl Reader for Disk {
+    fn read_result(&mut self, job: JobId) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.lock().results.get(&job.0).cloned())
+    }
+
     fn read(&mut self, jobs: &[JobId], each: &mut dyn FnMut(JobId, Option<Bytes>)) -> Result<(), StoreError> {
         let mut plates = self.lock();
         let bad = plates.bad_read.take();

@@ -76,8 +76,6 @@ impl World<'_> {
             keeper.disk.set_trouble(None);
         }
         if self.seen.has_failed() {
-            // What is queued can still be worked off.
-            self.work_off();
             self.end_process();
             self.settle();
         }
@@ -92,6 +90,7 @@ impl World<'_> {
         }
         self.work_off();
         self.settle();
+        self.let_retire();
         for seat in (0..self.seats.len()).rev() {
             self.hang_up(seat);
         }
@@ -101,6 +100,7 @@ impl World<'_> {
     }
 
     fn work_off(&mut self) {
+        self.open_all();
         // Who holds a job leaves, so that it can be handed out; others may stay and hear of theirs.
         let all_leave = self.scene.rng.bool();
         for seat in (0..self.seats.len()).rev() {
@@ -117,7 +117,8 @@ impl World<'_> {
                 let function = job.function.clone();
                 self.as_newcomer(&[Ask::CanDo { function, milliseconds: None }, Ask::Grab(Flavor::All)]);
             } else {
-                self.scene.now = self.model.next_due().expect("a job that is not ready will be");
+                let due = self.model.next_due().expect("a job that is not ready will be");
+                self.scene.now = due.max(self.scene.now);
                 self.advance();
             }
         }
@@ -134,9 +135,12 @@ impl World<'_> {
                 ]);
             }
         }
+        for name in self.model.operator_patterns() {
+            self.set_policy(&name, None);
+        }
         for _ in 0..PATIENCE {
             let Some(due) = self.next_deadline() else { break };
-            self.scene.now = due;
+            self.scene.now = due.max(self.scene.now);
             self.advance();
         }
         assert_eq!(self.next_deadline(), None, "nothing is ever due again");

@@ -73,7 +73,9 @@ pub fn boot(
     let Some(disk) = disk else {
         let seed = |hash| Seed { first_job: JobId(swarm.first_number), hash };
         let broker = Broker::new(settings(), seed(hash), swarm.max_outbox);
-        return (broker, Engine::new(settings(), seed(!hash)), Seen::default(), None);
+        let mut seen = Seen::default();
+        seen.is_watched = swarm.is_watched;
+        return (broker, Engine::new(settings(), seed(!hash)), seen, None);
     };
     let seed = |hash| Seed { first_job: JobId(1), hash };
     let store = Box::new(disk.clone());
@@ -82,11 +84,12 @@ pub fn boot(
             .expect("the disk is mended");
     let mut twin = Engine::new(settings(), seed(!hash));
     let records = disk.take_replayed();
-    let seen = Seen::with_store(&records);
+    let mut seen = Seen::with_store(&records, swarm.is_watched);
     for record in records {
         twin.restore(now, record).expect("what was taken once is taken again");
     }
-    twin.begin_numbers(JobId(disk.first_number()));
+    twin.set_clock(now);
+    twin.begin(JobId(disk.first_number()), &mut seen);
     let keeper = Keeper {
         disk,
         committer: Some(committer),
@@ -260,7 +263,7 @@ impl World<'_> {
         let (broker, twin, seen, keeper) = boot(swarm, now, self.hash, Some(keeper.disk), keeper.safe);
         (self.broker, self.twin, self.seen) = (broker, twin, seen);
         if let Some(keeper) = &keeper {
-            self.model.restart(now, keeper.safe.clone());
+            self.model.restart(now, keeper.safe.clone(), &mut self.seen);
         }
         self.keeper = keeper;
         self.check();

@@ -14,6 +14,7 @@ mod item;
 mod keeper;
 mod ledger;
 mod model;
+mod operate;
 mod peer;
 mod seen;
 mod serve;

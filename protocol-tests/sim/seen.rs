@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, Bytes};
-use gearhouse::engine::{Drain, Output, Record};
+use gearhouse::engine::{Drain, Note, Output, Record, Standing, What};
 use gearhouse::protocol::{Kind, Refusal, Response, WriteBuf};
-use gearhouse::types::{ConnId, JobId, RecordNo};
+use gearhouse::types::{ConnId, JobId, RecordNo, Timestamp};
 
 use super::disk::Fault;
 use super::item::Item;
+use super::model::Job;
 use super::trace::shown;
 
 /// The engine's only way out, recorded.
@@ -21,6 +22,13 @@ pub struct Seen {
     pub log: BTreeMap<u64, u64>,
     /// What the request under way put into the log, be it over already.
     made: BTreeMap<u64, u64>,
+    /// What the log says of each job.
+    standings: BTreeMap<u64, Standing>,
+    /// Results that the request under way put there, with the records.
+    results: BTreeMap<u64, (u64, Bytes)>,
+    /// What was said of jobs, and whether someone listens to all that happens to them.
+    notes: Vec<Note>,
+    pub is_watched: bool,
     /// Jobs that it put there, and their bodies.
     pub queued: Vec<(u64, Bytes)>,
     /// The last record, the last one before the request under way, and the last that is told to be safe.
@@ -51,9 +59,10 @@ impl Output for Seen {
     /// As the log does; without a store nothing is held back.
     fn persist(&mut self, record: Record<'_>) -> Result<RecordNo, Refusal> {
         let is_end = match &record {
-            Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_) => true,
+            Record::Stands { .. } | Record::Done(_) | Record::Unscheduled(_) => true,
+            Record::Policy { policy, .. } => policy.is_none(),
             Record::Function { limits, pinned, .. } => *limits == [None; 3] && !pinned,
-            Record::Queued { .. } | Record::Scheduled { .. } => false,
+            Record::Queued { .. } | Record::Result { .. } | Record::Scheduled { .. } => false,
         };
         match self.fault {
             Fault::Failed => return Err(Refusal::STORE_FAILED),
@@ -62,24 +71,44 @@ impl Output for Seen {
         }
         let number = if self.has_store { self.last + 1 } else { 0 };
         match record {
-            Record::Queued { id: JobId(id), spec, .. } => {
+            Record::Queued { id: JobId(id), standing, spec, .. } => {
                 assert!(self.log.insert(id, number).is_none(), "job {id} is put into the log once");
                 self.made.insert(id, number);
+                self.standings.insert(id, standing);
                 self.queued.push((id, spec.body().clone()));
             }
             Record::Scheduled { id: JobId(id), .. } => {
                 self.log.insert(id, number);
             }
-            Record::Lost { id: JobId(id), .. } => {
-                assert!(self.log.contains_key(&id), "the loss of {id} follows its beginning");
+            Record::Stands { id: JobId(id), standing } => {
+                let before = self.standings.insert(id, standing);
+                assert!(before.is_some(), "what becomes of {id} follows its beginning");
             }
+            Record::Result { id: JobId(id), body } => {
+                assert!(self.log.contains_key(&id), "the result of {id} follows its beginning");
+                self.results.insert(id, (number, body));
+            }
+            Record::Policy { .. } => {}
             Record::Done(JobId(id)) | Record::Unscheduled(JobId(id)) => {
+                self.standings.remove(&id);
                 assert!(self.log.remove(&id).is_some(), "the end of {id} follows its beginning");
             }
             Record::Function { .. } => {}
         }
         self.last = self.last.max(number);
         Ok(RecordNo(number))
+    }
+
+    fn position(&self) -> RecordNo {
+        RecordNo(self.last)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    fn note(&mut self, note: Note) {
+        self.notes.push(note);
     }
 
     fn readiness(&self) -> Result<(), Refusal> {
@@ -128,12 +157,22 @@ fn encoded(response: &Response<'_>) -> Bytes {
 
 impl Seen {
     /// With a store that brought these back.
-    pub fn with_store(records: &[Record<'static>]) -> Self {
+    pub fn with_store(records: &[Record<'static>], is_watched: bool) -> Self {
+        let standing = |record: &Record<'static>| match record {
+            Record::Queued { id, standing, .. } => Some((id.0, *standing)),
+            _ => None,
+        };
         let number = |record: &Record<'static>| match record {
             Record::Queued { id, .. } | Record::Scheduled { id, .. } => Some((id.0, 0)),
             _ => None,
         };
-        Self { has_store: true, log: records.iter().filter_map(number).collect(), ..Self::default() }
+        Self {
+            has_store: true,
+            log: records.iter().filter_map(number).collect(),
+            standings: records.iter().filter_map(standing).collect(),
+            is_watched,
+            ..Self::default()
+        }
     }
 
     pub fn has_store(&self) -> bool {
@@ -163,6 +202,47 @@ impl Seen {
     pub fn record_of(&self, number: u64) -> u64 {
         let record = self.log.get(&number).or_else(|| self.made.get(&number));
         *record.unwrap_or_else(|| panic!("{number} is put into the log"))
+    }
+
+    /// What the log says of a job.
+    pub fn standing(&self, number: u64) -> Standing {
+        *self.standings.get(&number).unwrap_or_else(|| panic!("{number} is in the log"))
+    }
+
+    /// The result that was put into the log just now, and its record.
+    pub fn result_of(&mut self, number: u64) -> (u64, Bytes) {
+        self.results.remove(&number).unwrap_or_else(|| panic!("the result of {number} is put into the log"))
+    }
+
+    /// Takes what is said next of a job.
+    pub fn next_note(&mut self, now: Timestamp, job: &Job) -> What {
+        let number = job.number.expect("it was named");
+        let position = self.notes.iter().position(|note| note.job.0 == number);
+        let position = position.unwrap_or_else(|| panic!("something must be said of {number}"));
+        self.take_note(position, now, job)
+    }
+
+    /// Takes what is said of the beginning of a job whose number is not known yet.
+    pub fn take_submitted(&mut self, now: Timestamp, job: &Job) {
+        let is_it = |note: &Note| note.what == What::Submitted && note.function == job.function;
+        let position = self.notes.iter().position(is_it).expect("a job that was submitted is told of");
+        self.take_note(position, now, job);
+    }
+
+    fn take_note(&mut self, position: usize, now: Timestamp, job: &Job) -> What {
+        let note = self.notes.remove(position);
+        let told = (note.at, &note.function, note.kept);
+        assert_eq!(
+            told,
+            (now, &job.function, job.kept),
+            "when, of what function, whether it is kept: {note:?}"
+        );
+        note.what
+    }
+
+    /// Whether this is said next of a job.
+    pub fn has_note(&self, number: u64, what: &What) -> bool {
+        self.notes.iter().find(|note| note.job.0 == number).is_some_and(|note| note.what == *what)
     }
 
     /// A payload has come.
@@ -313,6 +393,8 @@ impl Seen {
     pub fn nothing_else(&mut self) {
         self.queued.clear();
         self.made.clear();
+        assert!(self.notes.is_empty(), "said, and it must not be: {:?}", self.notes);
+        assert!(self.results.is_empty(), "results were written that need not be: {:?}", self.results);
         self.before = self.last;
         let first = self.events.first().map(|event| match event {
             Event::Sent(to, _, bytes) => format!("{to} was sent {}", Item::first(&mut bytes.clone())),

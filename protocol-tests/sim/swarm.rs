@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use gearhouse::engine::Settings;
+use gearhouse::policy::{Retention, Rules};
 
 use super::keeper::Habits;
+use super::operate::policy;
 use super::peer::{Habit, Topic};
 
 pub struct Swarm {
@@ -38,6 +40,8 @@ pub struct Swarm {
     /// Steps between two checks of all tables, and of all lists.
     pub check_every: usize,
     pub compare_every: usize,
+    /// Someone listens to all that happens to jobs.
+    pub is_watched: bool,
 }
 
 /// What happens in a step.
@@ -51,6 +55,7 @@ pub enum Action {
     Connect,
     Leave,
     BreakOff,
+    Operate,
 }
 
 /// Choices and how often each is made.
@@ -100,7 +105,7 @@ impl Swarm {
         let disk = rng.bool().then(|| Habits::drawn(rng));
         if disk.is_some() {
             // Payloads that find no room in memory live on the disk only.
-            settings.max_memory = choice(rng, &[1500, 3000, 10_000, 1 << 30]);
+            settings.max_memory = choice(rng, &[3000, 6000, 20_000, 1 << 30]);
         }
         let jobs = choice(rng, &[6, 20, 20, 60, 60, 150]);
         let mut functions: Vec<Bytes> =
@@ -149,6 +154,7 @@ impl Swarm {
             batch: choice(rng, &[1, 4, 64]),
             check_every: jobs.div_ceil(20),
             compare_every: rng.usize(5..60),
+            is_watched: rng.bool(),
             settings,
             disk,
         }
@@ -158,7 +164,17 @@ impl Swarm {
 fn settings(rng: &mut Rng) -> Settings {
     Settings {
         handle_prefix: "H:sim".into(),
-        attempts: choice(rng, &[None, None, Some(1), Some(2), Some(4)]),
+        rules: Rules {
+            attempts: choice(rng, &[None, None, Some(1), Some(2), Some(4)]),
+            keep_succeeded: retention(rng),
+            keep_failed: retention(rng),
+            keep_cancelled: retention(rng),
+            ..Rules::default()
+        },
+        policies: match rng.u8(0..4) {
+            0 => vec![("a*".into(), policy(rng)), ("bb".into(), policy(rng))],
+            _ => Vec::new(),
+        },
         wake_per_job: choice(rng, &[1, 1, 1, 2, 3, u32::MAX]),
         exceptions: rng.u8(0..8) == 0,
         max_unique: choice(rng, &[8, 64, 1024]),
@@ -168,9 +184,14 @@ fn settings(rng: &mut Rng) -> Settings {
         function_grace: choice(rng, &[Duration::ZERO, Duration::from_secs(2), Duration::from_secs(600)]),
         remote_shutdown: rng.bool(),
         version: "1.2.3".into(),
-        max_memory: choice(rng, &[3000, 1 << 30, 1 << 30, 1 << 30]),
+        max_memory: choice(rng, &[6000, 1 << 30, 1 << 30, 1 << 30]),
         ..Settings::default()
     }
+}
+
+fn retention(rng: &mut Rng) -> Retention {
+    let time = choice(rng, &[0, 0, 3, 100, 30_000]);
+    Retention { time: Duration::from_secs(time), count: choice(rng, &[1, 3, 1000]) }
 }
 
 /// Any of these.
@@ -188,6 +209,7 @@ const ACTIONS: &[(Action, u32)] = &[
     (Action::Connect, 8),
     (Action::Leave, 4),
     (Action::BreakOff, 1),
+    (Action::Operate, 12),
 ];
 
 const HABITS: &[(Habit, u32)] =

@@ -126,6 +126,11 @@ impl Wire {
         if self.end.is_some() { 0 } else { self.pipe.len() }
     }
 
+    /// Whether no part of a request has arrived.
+    pub fn is_between(&self) -> bool {
+        self.input.is_empty() && self.pipe.is_empty() && self.sent.is_empty()
+    }
+
     pub fn arrive(&mut self, count: usize) {
         self.input.extend_from_slice(&self.pipe.split_to(count));
         self.arrived_bytes += count;

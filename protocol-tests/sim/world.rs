@@ -58,12 +58,13 @@ impl<'a> World<'a> {
         trace.line(|| format!("{:?}", swarm.disk));
         let disk = swarm.disk.map(|_| Disk::new(swarm.first_number));
         let (broker, twin, seen, keeper) = boot(&swarm, BEGIN, hash, disk, Safe::default());
+        let began = keeper.as_ref().map(|_| BEGIN);
         Self {
             hash,
             broker,
             keeper,
             twin,
-            model: Model::new(swarm.settings.clone(), swarm.first_number),
+            model: Model::new(swarm.settings.clone(), swarm.first_number, began),
             scene: Scene {
                 rng,
                 swarm,
@@ -103,6 +104,7 @@ impl<'a> World<'a> {
             (Action::Connect, _) | (_, None) => self.connect(),
             (Action::Tick, _) => self.tick(),
             (Action::Jump, _) => self.jump(),
+            (Action::Operate, _) => self.operate(),
             (Action::Speak, Some(seat)) => self.speak(seat),
             (Action::Arrive, Some(seat)) => {
                 let bytes = self.some_bytes(seat);
@@ -131,7 +133,8 @@ impl<'a> World<'a> {
 
     /// Someone says something: the first who has something to say, counted from this seat on.
     fn speak(&mut self, first: usize) {
-        self.scene.is_crowded = self.model.jobs.len() >= self.scene.swarm.jobs;
+        let (jobs, over) = (self.model.jobs.len(), self.model.over.len());
+        self.scene.is_crowded = jobs >= self.scene.swarm.jobs || over >= 2 * self.scene.swarm.jobs;
         let is_hasty = self.scene.rng.u32(0..100) < self.scene.swarm.haste;
         let most = if is_hasty { 1 } else { self.scene.rng.usize(1..6) };
         for seat in (first..self.seats.len()).chain(0..first) {

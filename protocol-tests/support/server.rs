@@ -219,6 +219,7 @@ fn try_launch(address: SocketAddr, how: &Launch) -> Option<Server> {
         .args(&arguments)
         .current_dir(files.path())
         .env_clear()
+        .env("GEARHOUSE_OPT_HTTP", "off")
         .env("RUST_BACKTRACE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::log::{Batch, Log};
+use crate::clock::Stopwatch;
 use crate::store::{Store, StoreError};
 
 /// How often a full disk is tried again.
@@ -95,7 +96,10 @@ impl Committer {
 
     /// Makes a batch safe, however long the disk stays full, unless the server ends meanwhile.
     fn append(&mut self, batch: Batch) -> Result<Next, StoreError> {
-        let next = match self.store.append(&batch.records) {
+        let watch = Stopwatch::start();
+        let appended = self.store.append(&batch.records);
+        self.log.note_sync(watch.elapsed());
+        let next = match appended {
             Ok(()) => {
                 self.is_safe = true;
                 Next::Now

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Broker, turn};
-use crate::engine::{Drain, Output, Record};
+use crate::engine::{Drain, Note, Output, Record};
 use crate::outbox::{End, Entry, Outbox};
 use crate::protocol::{LARGE, Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
@@ -19,40 +19,48 @@ pub(super) struct Delivery<'a> {
     own_entry: Option<Entry<'a>>,
     /// Another that was sent something: often the same many times in a row.
     other: Option<(ConnId, Arc<Outbox>)>,
-    to_load: Vec<JobId>,
-    /// Large ones, dropped when the lock is free: their memory may be given back to the system, page by page.
-    discarded: Vec<Bytes>,
+    /// What few batches bring.
+    rare: Option<Box<Rare>>,
     has_persisted: bool,
     shutdown: Option<Drain>,
 }
 
+/// What few batches bring, seen to when the lock is free.
+#[derive(Default)]
+struct Rare {
+    to_load: Vec<JobId>,
+    /// Large ones: their memory may be given back to the system, page by page.
+    discarded: Vec<Bytes>,
+    notes: Vec<Note>,
+}
+
 impl<'a> Delivery<'a> {
     pub fn new(broker: &'a Broker, own: Option<(ConnId, &'a Arc<Outbox>)>) -> Self {
-        Self {
-            broker,
-            own,
-            own_entry: None,
-            other: None,
-            to_load: Vec::new(),
-            discarded: Vec::new(),
-            has_persisted: false,
-            shutdown: None,
-        }
+        Self { broker, own, own_entry: None, other: None, rare: None, has_persisted: false, shutdown: None }
     }
 
     /// Sees to it that what was put into outboxes leaves, and wakes the store's threads. Returns whether the server's end was asked for.
     pub fn finish(mut self) -> Option<Drain> {
         self.own_entry = None;
         turn::end_batch();
-        if let Some(storage) = &self.broker.storage {
-            if self.has_persisted {
-                storage.log.signal();
+        if let Some(storage) = &self.broker.storage
+            && self.has_persisted
+        {
+            storage.log.signal();
+        }
+        if let Some(rare) = self.rare {
+            let Rare { to_load, discarded, notes } = *rare;
+            if let Some(storage) = self.broker.storage.as_ref().filter(|_| !to_load.is_empty()) {
+                storage.load(to_load);
             }
-            if !self.to_load.is_empty() {
-                storage.load(self.to_load);
-            }
+            self.broker.feed.publish(notes);
+            drop(discarded);
         }
         self.shutdown
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Changes the line of a connection, if it is still there; `change` says whether it must be attended to.
@@ -87,6 +95,14 @@ impl Output for Delivery<'_> {
         storage.log.push(record)
     }
 
+    fn position(&self) -> RecordNo {
+        self.broker.storage.as_ref().map_or(RecordNo::NONE, |storage| storage.log.position())
+    }
+
+    fn keeps(&self) -> bool {
+        self.broker.storage.is_some()
+    }
+
     fn is_lost(&self, record: RecordNo) -> bool {
         self.broker.storage.as_ref().is_some_and(|storage| storage.log.is_lost(record))
     }
@@ -112,13 +128,21 @@ impl Output for Delivery<'_> {
     }
 
     fn load(&mut self, job: JobId) {
-        self.to_load.push(job);
+        self.rare().to_load.push(job);
     }
 
     fn discard(&mut self, body: Bytes) {
         if body.len() > LARGE {
-            self.discarded.push(body);
+            self.rare().discarded.push(body);
         }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.broker.feed.is_watched()
+    }
+
+    fn note(&mut self, note: Note) {
+        self.rare().notes.push(note);
     }
 
     fn close(&mut self, conn: ConnId, reason: &'static str) {

@@ -31,6 +31,11 @@ impl Directory {
         self.outboxes.len()
     }
 
+    /// Bytes in all lines.
+    pub fn bytes(&self) -> usize {
+        self.outboxes.iter().map(|entry| entry.bytes()).sum()
+    }
+
     pub fn for_each(&self, run: impl Fn(&Outbox)) {
         // Collected first, for the same reason as in `get`.
         let all: Vec<Arc<Outbox>> = self.outboxes.iter().map(|entry| Arc::clone(&entry)).collect();

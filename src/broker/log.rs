@@ -18,7 +18,7 @@ use crate::store::StoreError;
 use crate::types::RecordNo;
 
 /// Bytes that may gather before connections stop reading.
-const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES: usize = 32 << 20;
 
 /// Largest body of a job that can be kept: what SQLite takes in a row, less a little.
 const LARGEST: usize = 900_000_000;
@@ -32,6 +32,57 @@ pub(super) struct Log {
     bytes: AtomicUsize,
     fault: AtomicU8,
     room: Notify,
+    written: Written,
+}
+
+/// What the store has made safe so far.
+#[derive(Debug, Default)]
+struct Written {
+    batches: AtomicU64,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    groups: [AtomicU64; StoreFacts::GROUPS],
+    syncing: AtomicU64,
+}
+
+/// What a store is doing, and has done since the server began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreFacts {
+    /// Whether it takes new jobs.
+    pub state: StoreState,
+    /// Groups that were made safe, each by one sync.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of these records, as they are accounted.
+    pub bytes: u64,
+    /// Groups by the number of their records: up to 1, 2, 4, … and above.
+    pub groups: [u64; StoreFacts::GROUPS],
+    /// Microseconds that it took to make them safe.
+    pub syncing: u64,
+    /// Bytes that wait to be made safe.
+    pub backlog: u64,
+}
+
+impl StoreFacts {
+    /// How many sizes of groups are told apart: up to 1, 2, 4, … 32,768, and above.
+    pub const GROUPS: usize = 17;
+
+    /// The largest number of records that is counted under an index; none for the last.
+    pub const fn bound(index: usize) -> Option<u64> {
+        if index + 1 < Self::GROUPS { Some(1 << index) } else { None }
+    }
+}
+
+/// Whether a store takes new jobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreState {
+    /// It does.
+    Ready,
+    /// It has no room for them.
+    Full,
+    /// It failed, and takes nothing until the server is started again.
+    Failed,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +131,7 @@ impl Log {
             bytes: AtomicUsize::new(0),
             fault: AtomicU8::new(Fault::None as u8),
             room: Notify::new(),
+            written: Written::default(),
         }
     }
 
@@ -93,12 +145,18 @@ impl Log {
         Ok(RecordNo(pending.last))
     }
 
+    /// The number of the last record that was taken.
+    pub fn position(&self) -> RecordNo {
+        RecordNo(self.lock().last)
+    }
+
     /// Bytes of a record that may be taken. Ends are, as long as anything is.
     fn admit(&self, record: &Record<'_>) -> Result<usize, Refusal> {
         let size = size_of(record);
         match (record, self.fault()) {
             (_, Fault::Failed) => Err(Refusal::STORE_FAILED),
-            (Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_), _)
+            (Record::Stands { .. } | Record::Done(_) | Record::Unscheduled(_), _)
+            | (Record::Policy { policy: None, .. }, _)
             | (Record::Function { limits: [None, None, None], pinned: false, .. }, _) => Ok(size),
             _ if size > LARGEST => Err(Refusal::FRAME_TOO_LARGE),
             (_, Fault::None) => Ok(size),
@@ -214,6 +272,7 @@ impl Log {
     pub fn publish(&self, batch: &Batch) {
         self.durable.store(batch.last, Ordering::Release);
         let size: usize = batch.records.iter().map(size_of).sum();
+        self.written.note(batch.records.len(), size);
         let before = self.bytes.fetch_sub(size, Ordering::Relaxed);
         if before > MOST_BYTES {
             self.room.notify_waiters();
@@ -235,6 +294,31 @@ impl Log {
         self.room.notify_waiters();
     }
 
+    /// So long it took to make a batch safe.
+    pub fn note_sync(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.written.syncing.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// What the store is doing and has done.
+    pub fn facts(&self) -> StoreFacts {
+        let written = &self.written;
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        StoreFacts {
+            state: match self.fault() {
+                Fault::None => StoreState::Ready,
+                Fault::Full => StoreState::Full,
+                Fault::Failed => StoreState::Failed,
+            },
+            batches: load(&written.batches),
+            records: load(&written.records),
+            bytes: load(&written.bytes),
+            groups: std::array::from_fn(|index| load(&written.groups[index])),
+            syncing: load(&written.syncing),
+            backlog: self.bytes.load(Ordering::Relaxed) as u64,
+        }
+    }
+
     fn fault(&self) -> Fault {
         match self.fault.load(Ordering::Relaxed) {
             0 => Fault::None,
@@ -248,6 +332,17 @@ impl Log {
     }
 }
 
+impl Written {
+    fn note(&self, records: usize, bytes: usize) {
+        let add = |count: &AtomicU64, more: u64| count.fetch_add(more, Ordering::Relaxed);
+        add(&self.batches, 1);
+        add(&self.records, records as u64);
+        add(&self.bytes, bytes as u64);
+        let over = records.saturating_sub(1).checked_ilog2().map_or(0, |log| log as usize + 1);
+        add(&self.groups[over.min(StoreFacts::GROUPS - 1)], 1);
+    }
+}
+
 impl Pending {
     fn is_idle(&self) -> bool {
         self.batch.is_empty() && !self.is_closing
@@ -255,13 +350,15 @@ impl Pending {
 }
 
 /// What a record is accounted with beside its body.
-const RECORD: usize = 64;
+const RECORD: usize = std::mem::size_of::<Record<'static>>();
 
 fn size_of(record: &Record<'_>) -> usize {
     RECORD
         + match record {
             Record::Queued { spec, .. } | Record::Scheduled { spec, .. } => spec.len(),
             Record::Function { name, .. } => name.len(),
-            Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_) => 0,
+            Record::Result { body, .. } => body.len(),
+            Record::Policy { pattern, .. } => pattern.len(),
+            Record::Stands { .. } | Record::Done(_) | Record::Unscheduled(_) => 0,
         }
 }

@@ -6,7 +6,9 @@
 mod committer;
 mod deliver;
 mod directory;
+mod feed;
 mod log;
+mod reading;
 mod storage;
 mod timer;
 pub mod turn;
@@ -18,7 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub use self::committer::{Committer, Next};
-pub use self::log::Wait;
+pub use self::feed::{Log, Watch};
+pub use self::log::{StoreFacts, StoreState, Wait};
+pub use self::reading::Reading;
 pub use self::storage::Loader;
 pub use self::timer::run_timer;
 
@@ -26,10 +30,12 @@ use bytes::Bytes;
 
 use self::deliver::Delivery;
 use self::directory::Directory;
+use self::feed::Feed;
 use self::storage::Storage;
-use crate::engine::{Drain, Engine, Lister, Seed, Settings};
+use crate::engine::{Action, Did, Drain, Engine, Lister, Output as _, Seed, Settings, Undone, Undropped};
 use crate::outbox::{End, Outbox};
-use crate::protocol::{Refusal, Request};
+use crate::policy::{Plan, Policy, Terms};
+use crate::protocol::{Refusal, Request, Spec, Submit};
 use crate::store::{Store, StoreError};
 use crate::types::{ConnId, JobId, RecordNo, Timestamp};
 
@@ -49,6 +55,7 @@ pub struct Broker {
     rearm: Notify,
     shutdown: Mutex<Option<Drain>>,
     shutdown_asked: Notify,
+    feed: Arc<Feed>,
 }
 
 impl Broker {
@@ -97,9 +104,14 @@ impl Broker {
                 tracing::error!("a recurring job is left out: {refusal}");
             }
         })?;
-        engine.begin_numbers(first);
         let (storage, committer, loader) = Storage::new(store)?;
-        Ok((Self::with(engine, Some(storage), max_outbox), committer, loader))
+        let broker = Self::with(engine, Some(storage), max_outbox);
+        broker.with_engine(None, |engine, delivery| {
+            // Nothing may have been kept, which would tell the time.
+            engine.set_clock(now);
+            engine.begin(first, delivery);
+        });
+        Ok((broker, committer, loader))
     }
 
     fn with(engine: Engine, storage: Option<Storage>, max_outbox: usize) -> Self {
@@ -113,10 +125,17 @@ impl Broker {
             rearm: Notify::new(),
             shutdown: Mutex::default(),
             shutdown_asked: Notify::new(),
+            feed: Arc::new(Feed::new()),
         }
     }
 
     /// A connection came. It must be closed by [`Broker::close`].
+    pub fn open_at(&self, now: Timestamp, address: IpAddr) -> (ConnId, Arc<Outbox>) {
+        self.lock().set_clock(now);
+        self.open(address)
+    }
+
+    /// The same at the time of what happened last.
     pub fn open(&self, address: IpAddr) -> (ConnId, Arc<Outbox>) {
         let conn = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
         let outbox = Arc::new(Outbox::new(self.max_outbox));
@@ -136,10 +155,121 @@ impl Broker {
     pub fn apply(&self, now: Timestamp, conn: ConnId, outbox: &Arc<Outbox>, batch: &mut Vec<Request>) {
         debug_assert!(batch.len() <= BATCH);
         self.with_engine(Some((conn, outbox)), |engine, delivery| {
+            engine.hear(now, conn);
             for request in batch.drain(..) {
                 engine.apply(now, conn, request, delivery);
             }
         });
+    }
+
+    /// Carries out a submit that asks for more than the protocol knows. The answer is as for one that does not.
+    pub fn submit_on_terms(
+        &self,
+        now: Timestamp,
+        conn: ConnId,
+        outbox: &Arc<Outbox>,
+        submit: Submit,
+        terms: Terms,
+    ) {
+        self.with_engine(Some((conn, outbox)), |engine, delivery| {
+            engine.submit_on_terms(now, conn, submit, terms, delivery);
+        });
+    }
+
+    /// Does something to some jobs, in one go: at most [`BATCH`]. Returns what became of each, and up to where the log
+    /// must be safe before that may be told.
+    pub fn control(
+        &self,
+        now: Timestamp,
+        jobs: &[JobId],
+        action: Action,
+    ) -> (Vec<Result<Did, Undone>>, RecordNo) {
+        debug_assert!(jobs.len() <= BATCH);
+        self.operate(now, |engine, out| jobs.iter().map(|id| engine.control(*id, action, out)).collect())
+    }
+
+    /// Sets a policy, or lifts it; see [`Engine::set_policy`].
+    pub fn set_policy(
+        &self,
+        now: Timestamp,
+        pattern: &str,
+        policy: Option<Policy>,
+    ) -> (Result<(), Refusal>, RecordNo) {
+        self.operate(now, |engine, out| engine.set_policy(pattern, policy, out).map(drop))
+    }
+
+    /// Removes a function that is not in use; see [`Engine::drop_unused`].
+    pub fn drop_function(&self, now: Timestamp, name: &[u8]) -> (Result<(), Undropped>, RecordNo) {
+        self.operate(now, |engine, out| engine.drop_unused(name, out).map(drop))
+    }
+
+    /// Makes a recurring job or changes one; see [`Engine::put_schedule`]. With up to where the log must be safe before
+    /// that may be told; so do the next three.
+    pub fn put_schedule(
+        &self,
+        now: Timestamp,
+        id: Option<JobId>,
+        plan: Plan,
+        spec: Spec,
+    ) -> (Result<JobId, Refusal>, RecordNo) {
+        self.operate(now, |engine, out| engine.put_schedule(id, plan, spec, out).map(|(id, _)| id))
+    }
+
+    /// Pauses a recurring job, or has it go on; see [`Engine::pause_schedule`].
+    pub fn pause_schedule(
+        &self,
+        now: Timestamp,
+        id: JobId,
+        paused: bool,
+    ) -> (Result<bool, Refusal>, RecordNo) {
+        self.operate(now, |engine, out| engine.pause_schedule(id, paused, out))
+    }
+
+    /// Ends a recurring job; see [`Engine::delete_schedule`].
+    pub fn delete_schedule(&self, now: Timestamp, id: JobId) -> (Result<bool, Refusal>, RecordNo) {
+        self.operate(now, |engine, out| engine.delete_schedule(id, out))
+    }
+
+    /// Submits the job of a recurring job now; see [`Engine::run_schedule_now`].
+    pub fn run_schedule_now(&self, now: Timestamp, id: JobId) -> (Result<JobId, Refusal>, RecordNo) {
+        self.operate(now, |engine, out| engine.run_schedule_now(id, out))
+    }
+
+    /// Asks a worker to stop when it is done with what it has; whether there is such a connection.
+    pub fn stop_worker(&self, now: Timestamp, conn: ConnId) -> bool {
+        self.operate(now, |engine, out| engine.stop_worker(conn, out)).0
+    }
+
+    /// Ends a connection; whether there is such a one.
+    pub fn disconnect(&self, now: Timestamp, conn: ConnId) -> bool {
+        self.operate(now, |engine, out| engine.disconnect_peer(conn, out)).0
+    }
+
+    /// Watches all that happens to jobs.
+    pub fn watch(&self) -> Watch {
+        self.feed.watch()
+    }
+
+    /// Has what happens to jobs written to their logs.
+    pub fn log_notes_to(&self, log: Log) {
+        self.feed.log_to(log);
+    }
+
+    fn operate<T>(
+        &self,
+        now: Timestamp,
+        run: impl FnOnce(&mut Engine, &mut Delivery<'_>) -> T,
+    ) -> (T, RecordNo) {
+        let mut answer = None;
+        self.with_engine(None, |engine, delivery| {
+            engine.set_clock(now);
+            let before = delivery.position();
+            let done = run(engine, delivery);
+            // What is not kept waits for nothing.
+            let after = Some(delivery.position()).filter(|after| *after > before);
+            answer = Some((done, after.unwrap_or(RecordNo::NONE)));
+        });
+        answer.expect("it was run")
     }
 
     /// Does what has become due.
@@ -165,6 +295,31 @@ impl Broker {
         self.lock().list(lister, rows, into)
     }
 
+    /// Looks at the engine. Under the lock: what `look` does must be short, and copies out what is told.
+    pub fn view<R>(&self, look: impl FnOnce(&Engine) -> R) -> R {
+        look(&self.lock())
+    }
+
+    /// Passes on the bodies that submits of these jobs came with, as far as the store has them. Blocks.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn read_stored(
+        &self,
+        jobs: &[JobId],
+        each: &mut dyn FnMut(JobId, Option<Bytes>),
+    ) -> Result<(), StoreError> {
+        self.storage.as_ref().map_or(Ok(()), |storage| storage.read(jobs, each))
+    }
+
+    /// What the worker of a job that is over said at its end, if that is on disk. Blocks.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn read_result(&self, job: JobId) -> Result<Option<Bytes>, StoreError> {
+        self.storage.as_ref().map_or(Ok(None), |storage| storage.read_result(job))
+    }
+
     /// Up to where the log is safe. Without a store no answer depends on it.
     pub fn durable(&self) -> RecordNo {
         self.storage.as_ref().map_or(RecordNo::NONE, |storage| storage.log.durable())
@@ -173,6 +328,22 @@ impl Broker {
     /// Has an outbox told when the log is safe up to `record`.
     pub fn wait_for(&self, record: RecordNo, outbox: &Arc<Outbox>) -> Wait {
         self.storage.as_ref().map_or(Wait::Over, |storage| storage.log.wait_for(record, outbox))
+    }
+
+    /// Waits until the log is safe up to `record`.
+    ///
+    /// # Errors
+    /// The store failed: it never will be.
+    pub async fn safe(&self, record: RecordNo) -> Result<(), Refusal> {
+        let told = Arc::new(Outbox::new(0));
+        while self.durable() < record {
+            match self.wait_for(record, &told) {
+                Wait::Over => break,
+                Wait::Never => return Err(Refusal::STORE_FAILED),
+                Wait::Noted => told.changed().await,
+            }
+        }
+        Ok(())
     }
 
     /// Whether no more has gathered for the store than may: else connections that would add to it do not read.

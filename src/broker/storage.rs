@@ -1,9 +1,12 @@
 //! The store's two threads: one makes records safe, the other brings payloads back into memory. Both can be driven step
 //! by step instead.
 
+use std::fmt;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
 
 use super::Broker;
 use super::committer::Committer;
@@ -15,21 +18,28 @@ use crate::types::JobId;
 const MOST: usize = 512;
 
 /// What a broker with a store has.
-#[derive(Debug)]
 pub(super) struct Storage {
     pub log: Arc<Log>,
     loads: Sender<Vec<JobId>>,
     committer: Mutex<Option<JoinHandle<()>>>,
+    /// For who only looks.
+    viewer: Mutex<Box<dyn Reader>>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("log", &self.log).finish_non_exhaustive()
+    }
 }
 
 impl Storage {
     /// A store and what drives it.
     pub fn new(store: Box<dyn Store>) -> Result<(Self, Committer, Loader), StoreError> {
-        let reader = store.reader()?;
+        let (reader, viewer) = (store.reader()?, Mutex::new(store.reader()?));
         let log = Arc::new(Log::new());
         let committer = Committer::new(log.clone(), store);
         let (loads, wanted) = mpsc::channel();
-        Ok((Self { log, loads, committer: Mutex::default() }, committer, Loader { reader, wanted }))
+        Ok((Self { log, loads, committer: Mutex::default(), viewer }, committer, Loader { reader, wanted }))
     }
 
     /// Starts the thread that makes records safe; [`Storage::close`] waits for it.
@@ -37,6 +47,16 @@ impl Storage {
         let started = committer.start()?;
         *self.committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
         Ok(())
+    }
+
+    /// Reads whole bodies for who only looks. Blocks.
+    pub fn read(&self, jobs: &[JobId], each: &mut dyn FnMut(JobId, Option<Bytes>)) -> Result<(), StoreError> {
+        self.viewer.lock().unwrap_or_else(PoisonError::into_inner).read(jobs, each)
+    }
+
+    /// Reads a job's result for who only looks. Blocks.
+    pub fn read_result(&self, job: JobId) -> Result<Option<Bytes>, StoreError> {
+        self.viewer.lock().unwrap_or_else(PoisonError::into_inner).read_result(job)
     }
 
     /// Asks for payloads.

@@ -97,6 +97,13 @@ impl FromStr for Address {
     type Err = BadAddress;
 
     fn from_str(text: &str) -> Result<Address, BadAddress> {
+        Address::parse(text, DEFAULT_PORT)
+    }
+}
+
+impl Address {
+    /// As [`Address::from_str`], for another service than Gearman.
+    pub(super) fn parse(text: &str, default_port: u16) -> Result<Address, BadAddress> {
         if text.is_empty() {
             return Err(BadAddress::Empty);
         }
@@ -104,11 +111,11 @@ impl FromStr for Address {
             return Err(BadAddress::OnlyPort(port));
         }
         if let Ok(ip) = text.parse() {
-            return Ok(Address { host: Host::Ip(ip), port: DEFAULT_PORT });
+            return Ok(Address { host: Host::Ip(ip), port: default_port });
         }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !text.ends_with(']') => (host, port_number(port)?),
-            _ => (text, DEFAULT_PORT),
+            _ => (text, default_port),
         };
         Ok(Address { host: host.parse()?, port })
     }

@@ -8,14 +8,25 @@
 
 mod address;
 mod admin;
+mod api;
 mod bench;
+mod functions;
+mod generated;
+mod job;
+mod jobs;
+mod load;
 mod options;
+mod schedules;
 mod serve;
+mod show;
 mod store;
 mod submit;
 mod table;
+mod token;
+mod top;
 mod values;
 mod work;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -67,7 +78,28 @@ enum Command {
     /// Do jobs: run a command for each
     #[command(after_long_help = work::HELP)]
     Work(work::Work),
-    /// Look at a running server, and steer it
+    /// Search jobs, and cancel, hold, release, retry, run, prioritise or delete them
+    #[command(after_long_help = jobs::HELP)]
+    Jobs(jobs::Jobs),
+    /// One job: all that is known of it, its log, payload and result
+    #[command(after_long_help = job::HELP)]
+    Job(job::Job),
+    /// Functions: what waits for them, their policies; pause, resume, purge and drop them
+    #[command(after_long_help = functions::HELP)]
+    Functions(functions::Functions),
+    /// Workers and clients: who they are, what they do; send them away
+    #[command(after_long_help = workers::HELP)]
+    Workers(workers::Workers),
+    /// Recurring jobs
+    #[command(after_long_help = schedules::HELP)]
+    Schedules(schedules::Schedules),
+    /// How busy the server was, over time
+    #[command(after_long_help = load::HELP)]
+    Load(load::Load),
+    /// Watch the functions live
+    #[command(after_long_help = top::HELP)]
+    Top(top::Top),
+    /// Look at a running server by Gearman's text protocol, and steer it
     #[command(after_long_help = admin::HELP)]
     Admin(admin::Admin),
     /// Measure how fast a job server is, this one or any other
@@ -76,6 +108,15 @@ enum Command {
     /// Look at the store of a stopped server, check it, take its jobs elsewhere
     #[command(after_long_help = store::HELP)]
     Store(store::Store),
+    /// Print a script by which a shell completes commands and options
+    #[command(after_long_help = generated::COMPLETIONS_HELP)]
+    Completions(generated::Completions),
+    /// Print or write manual pages
+    #[command(after_long_help = generated::MAN_HELP)]
+    Man(generated::Man),
+    /// Make access tokens for the HTTP API
+    #[command(after_long_help = token::HELP)]
+    Token(token::Token),
 }
 
 /// Where the server is.
@@ -136,6 +177,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Admin(admin) => admin.run(),
         Command::Bench(bench) => bench.run(),
         Command::Store(store) => store.run(),
+        Command::Jobs(jobs) => jobs.run(),
+        Command::Job(job) => job.run(),
+        Command::Functions(functions) => functions.run(),
+        Command::Workers(workers) => workers.run(),
+        Command::Schedules(schedules) => schedules.run(),
+        Command::Load(load) => load.run(),
+        Command::Top(top) => top.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
+        Command::Token(token) => token.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -175,13 +226,19 @@ fn command() -> clap::Command {
         let name = format!("{ENV_PREFIX}{}", arg.get_id().as_str().to_uppercase());
         arg.env(name).hide_env(true)
     };
-    Cli::command()
+    let mut command = Cli::command()
         .mut_subcommand("serve", |serve| serve.mut_args(with_variable))
-        .mut_subcommand("submit", |submit| submit.mut_arg("server", with_variable))
-        .mut_subcommand("work", |work| work.mut_arg("server", with_variable))
-        .mut_subcommand("admin", |admin| admin.mut_arg("server", with_variable))
-        .mut_subcommand("bench", |bench| bench.mut_arg("server", with_variable))
-        .mut_subcommand("store", |store| store.mut_arg("data_dir", with_variable))
+        .mut_subcommand("store", |store| store.mut_arg("data_dir", with_variable));
+    for name in ["submit", "work", "admin", "bench"] {
+        command = command.mut_subcommand(name, |named| named.mut_arg("server", with_variable));
+    }
+    for name in ["jobs", "job", "functions", "workers", "schedules", "load", "top"] {
+        command = command.mut_subcommand(name, |named| {
+            let remote = ["http_url", "token"];
+            remote.into_iter().fold(named, |named, arg| named.mut_arg(arg, with_variable))
+        });
+    }
+    command
 }
 
 fn refuse_unknown_variables(command: &clap::Command) -> Result<(), Failure> {
@@ -213,6 +270,9 @@ fn culprit(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> O
     if args.iter().any(typed) {
         return None;
     }
-    let (_, name) = variables(command).find(|(arg, _)| arg.get_long() == option.strip_prefix("--"))?;
-    std::env::var_os(&name).map(|_| name)
+    // Two commands may have an option of one name, with a variable each.
+    let named = command.find_subcommand(args.get(1)?)?;
+    let arg = named.get_arguments().find(|arg| arg.get_long() == option.strip_prefix("--"))?;
+    let name = arg.get_env()?;
+    std::env::var_os(name).map(|_| name.to_string_lossy().into_owned())
 }

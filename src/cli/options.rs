@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::address::Address;
-use super::values::{CountOrAll, Size, Span, SpanOrOff};
+use super::values::{AddressOrOff, CountOrAll, Policies, Size, Span, SpanOrOff};
 
 const NETWORK: &str = "Network";
+const HTTP: &str = "HTTP";
 const STORAGE: &str = "Storage";
 const BOUNDS: &str = "Bounds on what peers can make the server hold";
 const JOBS: &str = "Jobs";
@@ -57,6 +58,31 @@ pub(super) struct Options {
     /// Unanswered questions before the connection is given up [default: the system's]
     #[arg(long, value_name = "N", help_heading = NETWORK)]
     pub(super) keepalive_count: Option<NonZeroU32>,
+
+    /// Address of the HTTP API, or `off` [default: 127.0.0.1:4780]
+    ///
+    /// HOST, HOST:PORT, [IPV6]:PORT or :PORT. Without a port it is 4780; port 0 takes any free port, which the log tells.
+    /// An address that other machines can reach needs --http-tokens.
+    #[arg(long, value_name = "ADDR|off", help_heading = HTTP)]
+    pub(super) http: Option<AddressOrOff>,
+
+    /// File of access tokens; whoever has none is refused then [default: no file]
+    ///
+    /// `gearhouse token create` makes tokens and the file. It is read again when it has changed.
+    #[arg(long, value_name = "FILE", help_heading = HTTP)]
+    pub(super) http_tokens: Option<PathBuf>,
+
+    /// Largest body of an HTTP request, which bounds the payloads in it [default: 64MiB]
+    #[arg(long, value_name = "SIZE", help_heading = HTTP)]
+    pub(super) http_max_body: Option<Size>,
+
+    /// HTTP requests a second for each token or address; twice as many in one go [default: 1000]
+    #[arg(long, value_name = "N|unlimited", help_heading = HTTP)]
+    pub(super) http_rate: Option<CountOrAll>,
+
+    /// Most HTTP connections at once [default: 256]
+    #[arg(long, value_name = "N", help_heading = HTTP)]
+    pub(super) http_max_connections: Option<NonZeroUsize>,
 
     /// Where background jobs are kept [default: sqlite]
     ///
@@ -131,6 +157,11 @@ pub(super) struct Options {
     /// A worker that says that the job failed ends it at once: that is an answer, and is never tried again.
     #[arg(long, value_name = "N|unlimited", help_heading = JOBS)]
     pub(super) job_attempts: Option<CountOrAll>,
+
+    /// Rules for functions by name or pattern: in the configuration file only, as tables `[policy."NAME"]`.
+    #[arg(skip)]
+    #[serde(rename = "policy")]
+    pub(super) policies: Option<Policies>,
 
     /// How many sleeping workers are woken for each new job [default: 1]
     ///
@@ -216,10 +247,10 @@ impl Options {
             ($($field:ident)*) => { Options { $($field: self.$field.or(under.$field),)* salvage: self.salvage } };
         }
         first_said! {
-            config listen backlog keepalive_idle keepalive_interval keepalive_count store data_dir max_frame
-            max_outbox frame_timeout idle_timeout max_connections max_memory max_unique max_function_name
+            config listen backlog keepalive_idle keepalive_interval keepalive_count http http_tokens http_max_body
+            http_rate http_max_connections store data_dir max_frame max_outbox frame_timeout idle_timeout max_connections max_memory max_unique max_function_name
             max_abilities max_functions job_attempts wake_per_job exceptions handle_prefix function_grace
-            stop_timeout remote_shutdown threads file_descriptors log_level log_format log_file
+            policies stop_timeout remote_shutdown threads file_descriptors log_level log_format log_file
         }
     }
 }

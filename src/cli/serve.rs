@@ -15,11 +15,14 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::Failure;
 use super::address::Address;
 use super::options::{LogFormat, Options, Store};
-use super::values::{CountOrAll, Size, Span, SpanOrOff};
-use crate::config::{Config, Keepalive, Limits, StoreConfig, default_data_dir, default_handle_prefix};
+use super::values::{AddressOrOff, CountOrAll, Size, Span, SpanOrOff};
+use crate::config::{
+    Config, HttpConfig, Keepalive, Limits, StoreConfig, default_data_dir, default_handle_prefix,
+};
 use crate::engine::Settings;
 use crate::logging::{self, Destination};
 use crate::machine::{default_max_memory, share_of_jobs};
+use crate::policy::Rules;
 use crate::server::{self, Signals, Stop};
 
 pub(super) const HELP: &str = "\
@@ -71,8 +74,10 @@ pub(super) enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// A host name that cannot be looked up.
-    #[error("cannot find the addresses of {address} (option listen): {source}")]
+    #[error("cannot find the addresses of {address} (option {option}): {source}")]
     Listen {
+        /// The long name.
+        option: &'static str,
         /// As it was said.
         address: Address,
         /// What the resolver said.
@@ -96,6 +101,9 @@ pub(super) enum ConfigError {
         "option {0} has no meaning with --store memory, which keeps nothing on disk; leave one of them out"
     )]
     MemoryStore(&'static str),
+    /// Tokens for what is not there.
+    #[error("option http-tokens has no meaning with --http off; leave one of them out")]
+    HttpOff,
     /// A prefix that would make handles some library cannot read.
     #[error("handle-prefix {0:?} is no prefix for job handles: {1}")]
     HandlePrefix(String, &'static str),
@@ -132,6 +140,7 @@ pub(super) fn resolve(said: Options) -> Result<(Config, logging::Options), Confi
         threads: said.threads.map(NonZero::get),
         file_descriptors: said.file_descriptors.map(NonZero::get),
         limits: limits(&said),
+        http: http(&said)?,
         store: store(&said)?,
         engine: Settings { verbose: gearmand_word(&log.level).to_owned(), ..settings(&said)? },
         stop_timeout: said.stop_timeout.map_or(default.stop_timeout, |SpanOrOff(span)| span),
@@ -179,6 +188,8 @@ fn check_bounds(said: &Options) -> Result<(), ConfigError> {
     seconds("keepalive-interval", said.keepalive_interval)?;
     let probes = said.keepalive_count.map(|count| count.get() as usize);
     count("keepalive-count", "at most 127", probes, 127)?;
+    let connections = said.http_max_connections.map(NonZero::get);
+    count("http-max-connections", "at most 1000000", connections, 1_000_000)?;
     count("threads", "at most 1024", said.threads.map(NonZero::get), 1024)?;
     // All fields before the payload together fit into this.
     let names = "at most 65535 bytes";
@@ -192,8 +203,7 @@ fn addresses(said: Option<&[Address]>) -> Result<Vec<std::net::SocketAddr>, Conf
     }
     let mut all = Vec::new();
     for address in said.unwrap_or(&[Address::EVERYWHERE]) {
-        let found =
-            address.to_listen().map_err(|source| ConfigError::Listen { address: address.clone(), source })?;
+        let found = address.to_listen().map_err(unknown_host("listen", address))?;
         for address in found {
             // Asked twice for one port, the second time would fail; port 0 is another port each time.
             if address.port() == 0 || !all.contains(&address) {
@@ -202,6 +212,27 @@ fn addresses(said: Option<&[Address]>) -> Result<Vec<std::net::SocketAddr>, Conf
         }
     }
     Ok(all)
+}
+
+fn unknown_host(option: &'static str, address: &Address) -> impl FnOnce(io::Error) -> ConfigError {
+    move |source| ConfigError::Listen { option, address: address.clone(), source }
+}
+
+fn http(said: &Options) -> Result<Option<HttpConfig>, ConfigError> {
+    let default = HttpConfig::default();
+    let listen = match &said.http {
+        None => default.listen,
+        Some(AddressOrOff(Some(address))) => address.to_listen().map_err(unknown_host("http", address))?,
+        Some(AddressOrOff(None)) if said.http_tokens.is_some() => return Err(ConfigError::HttpOff),
+        Some(AddressOrOff(None)) => return Ok(None),
+    };
+    Ok(Some(HttpConfig {
+        listen,
+        tokens: said.http_tokens.clone(),
+        max_body: said.http_max_body.map_or(default.max_body, to_usize),
+        max_connections: said.http_max_connections.map_or(default.max_connections, NonZero::get),
+        rate: said.http_rate.map_or(default.rate, |CountOrAll(count)| count),
+    }))
 }
 
 fn limits(said: &Options) -> Limits {
@@ -227,7 +258,11 @@ fn settings(said: &Options) -> Result<Settings, ConfigError> {
     };
     Ok(Settings {
         handle_prefix,
-        attempts: said.job_attempts.map_or(default.attempts, |CountOrAll(count)| count),
+        rules: Rules {
+            attempts: said.job_attempts.map_or(default.rules.attempts, |CountOrAll(count)| count),
+            ..default.rules.clone()
+        },
+        policies: said.policies.clone().unwrap_or_default().0.into_iter().collect(),
         wake_per_job: said
             .wake_per_job
             .map_or(default.wake_per_job, |CountOrAll(count)| count.unwrap_or(u32::MAX)),
@@ -351,6 +386,11 @@ mod tests {
             ("keepalive-idle", "7s"),
             ("keepalive-interval", "7s"),
             ("keepalive-count", "7"),
+            ("http", "127.0.0.1:1"),
+            ("http-tokens", "/7"),
+            ("http-max-body", "7"),
+            ("http-rate", "7"),
+            ("http-max-connections", "7"),
             ("store", "memory"),
             ("data-dir", "/7"),
             ("max-frame", "7"),
@@ -434,6 +474,7 @@ mod tests {
             ("keepalive-interval", "10h"),
             ("keepalive-count", "128"),
             ("threads", "1025"),
+            ("http-max-connections", "1000001"),
             ("max-unique", "65536"),
             ("max-function-name", "65536"),
         ];
@@ -458,6 +499,15 @@ mod tests {
             let message = refusal(&["--store", "memory", option]);
             assert!(message.contains("keeps nothing on disk"), "{message}");
         }
+    }
+
+    #[test]
+    fn http_is_at_its_own_port_or_off() {
+        let listen = |args: &[&str]| config(args).http.map(|http| http.listen);
+        assert_eq!(listen(&[]), Some(vec!["127.0.0.1:4780".parse().unwrap()]));
+        assert_eq!(listen(&["--http", "[::1]"]), Some(vec!["[::1]:4780".parse().unwrap()]));
+        assert_eq!(listen(&["--http", "off"]), None);
+        assert!(refusal(&["--http", "off", "--http-tokens", "x"]).contains("--http off"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Values as people write them in options, in the environment and in the configuration file alike.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -9,6 +10,8 @@ use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::address::Address;
+use crate::config::HttpConfig;
+use crate::policy::Policy;
 
 /// A number of bytes: `256MiB`, `1.5GB`, `4096`. Never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +31,10 @@ pub(super) struct SpanOrOff(pub(super) Option<Duration>);
 /// A number from 1 up, or no bound: `unlimited` or `all`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct CountOrAll(pub(super) Option<u32>);
+
+/// Where HTTP is spoken: an address, or `off`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct AddressOrOff(pub(super) Option<Address>);
 
 /// Text that is not the value that was asked for; says what would be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -91,6 +98,20 @@ impl FromStr for CountOrAll {
     }
 }
 
+impl FromStr for AddressOrOff {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<AddressOrOff, BadValue> {
+        match text {
+            "off" | "none" => Ok(AddressOrOff(None)),
+            _ => match Address::parse(text, HttpConfig::PORT) {
+                Ok(address) => Ok(AddressOrOff(Some(address))),
+                Err(why) => Err(BadValue(format!("{why}, or off"))),
+            },
+        }
+    }
+}
+
 /// Lets the configuration file write these values the way the command line does, numbers also without quotes.
 macro_rules! read_from_text {
     ($($kind:ty),*) => {$(
@@ -102,7 +123,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Address, Size, Span, SpanOrOff, CountOrAll);
+read_from_text!(Address, AddressOrOff, Size, Span, SpanOrOff, CountOrAll);
 
 struct Text<T>(PhantomData<T>);
 
@@ -123,6 +144,25 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
         self.visit_str(&number.to_string())
+    }
+}
+
+/// Policies by pattern, as tables of the configuration file. Their keys may have hyphens, as all others there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Policies(pub BTreeMap<String, Policy>);
+
+impl<'de> Deserialize<'de> for Policies {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let tables = BTreeMap::<String, toml::Table>::deserialize(from)?;
+        let policy = |(pattern, table): (String, toml::Table)| {
+            let table: toml::Table =
+                table.into_iter().map(|(key, value)| (key.replace('-', "_"), value)).collect();
+            let policy = Policy::deserialize(table);
+            policy
+                .map(|policy| (pattern.clone(), policy))
+                .map_err(|error| D::Error::custom(format!("in the policy for {pattern}: {error}")))
+        };
+        tables.into_iter().map(policy).collect::<Result<_, _>>().map(Policies)
     }
 }
 

@@ -39,7 +39,9 @@ impl Engine {
             return out.close(conn, "it registered more functions than allowed");
         }
         ties.insert(function, timeout);
-        self.functions.get_mut(function).workers += 1;
+        let entry = self.functions.change(function);
+        entry.workers += 1;
+        entry.is_memory = false;
         if is_asleep {
             self.stand_in_lines(conn);
             self.wake(function, out);
@@ -66,7 +68,7 @@ impl Engine {
     fn unregister(&mut self, conn: ConnId, function: FunctionId, out: &mut impl Output) {
         let Some(peer) = self.peers.get_mut(conn) else { return };
         let Some(ability) = peer.ties_mut().remove(function) else { return };
-        let entry = self.functions.get_mut(function);
+        let entry = self.functions.change(function);
         entry.workers -= 1;
         if let Stand::Line(key) = ability.stand {
             entry.line.remove(&key);

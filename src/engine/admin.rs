@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::job::Job;
 use super::peer::Peer;
 use super::unique::Key;
-use super::{Drain, Engine, Output, Record, reply};
+use super::{Action, Drain, Engine, Output, Record, Undone, reply};
 use crate::protocol::{Admin, Handle, Listing, MaxQueue, Refusal, Response};
 use crate::types::{ConnId, JobId, Priority, RecordNo};
 
@@ -86,7 +86,9 @@ impl Engine {
         let pinned = self.functions.get(function).pinned;
         let record = Record::Function { name: name.as_ref().into(), limits, pinned };
         let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
-        self.functions.get_mut(function).limits = limits;
+        let entry = self.functions.change(function);
+        entry.limits = limits;
+        entry.is_memory &= limits == [None; 3];
         self.expire_if_unused(function);
         Answer { after, text: "OK\n".into() }
     }
@@ -96,63 +98,80 @@ impl Engine {
         let limits = self.functions.get(function).limits;
         let record = Record::Function { name: name.as_ref().into(), limits, pinned: true };
         let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
-        self.functions.get_mut(function).pinned = true;
+        let entry = self.functions.change(function);
+        entry.pinned = true;
+        entry.is_memory = false;
         Answer { after, text: "OK\r\n".into() }
     }
 
     fn drop_function(&mut self, name: &Bytes, out: &mut impl Output) -> Answer {
-        let Some(id) = self.functions.find(name) else { return "ERR function not found\r\n".into() };
+        match self.drop_unused(name, out) {
+            Ok(after) => Answer { after, text: "OK\r\n".into() },
+            Err(Undropped::Unknown) => "ERR function not found\r\n".into(),
+            Err(Undropped::Used) => "ERR there are still connected workers or executing clients\r\n".into(),
+            Err(Undropped::NotKept(_)) => NOT_KEPT.into(),
+        }
+    }
+
+    /// Removes a function that has neither jobs nor workers nor recurring jobs, with what is kept of its jobs. Returns the
+    /// record that must be safe before that is told.
+    ///
+    /// # Errors
+    /// Why it is still there.
+    pub fn drop_unused(&mut self, name: &[u8], out: &mut impl Output) -> Result<RecordNo, Undropped> {
+        let id = self.functions.find(name).ok_or(Undropped::Unknown)?;
         let function = self.functions.get(id);
         if function.workers > 0 || function.total() > 0 || function.schedules > 0 {
-            return "ERR there are still connected workers or executing clients\r\n".into();
+            return Err(Undropped::Used);
+        }
+        let kept: Vec<JobId> = function.over.iter().flatten().map(|(_, id)| *id).collect();
+        if !kept.is_empty() && out.readiness() == Err(Refusal::STORE_FAILED) {
+            return Err(Undropped::NotKept(Refusal::STORE_FAILED));
         }
         let mut after = RecordNo::NONE;
         if function.pinned || function.limits != [None; 3] {
-            let record = Record::Function { name: name.as_ref().into(), limits: [None; 3], pinned: false };
-            let Ok(record) = out.persist(record) else { return NOT_KEPT.into() };
-            after = record;
+            let record = Record::Function { name: name.into(), limits: [None; 3], pinned: false };
+            after = out.persist(record).map_err(Undropped::NotKept)?;
         }
+        let before = out.position();
+        for job in kept {
+            self.retire(job, out);
+        }
+        after = after.max(Some(out.position()).filter(|last| *last > before).unwrap_or(RecordNo::NONE));
         self.functions.remove(id);
-        Answer { after, text: "OK\r\n".into() }
+        self.recents.forget(id);
+        Ok(after)
     }
 
-    /// The job is gone at once; who waits for it is told once, what its worker still says is swallowed.
+    /// Who waits for the job is told once; it is not handed out again, and what its worker still says is swallowed.
     fn cancel(&mut self, handle: &Bytes, out: &mut impl Output) -> Answer {
         let Some(id) = Handle::parse(&self.settings.handle_prefix, handle) else {
             return "ERR UNKNOWN_JOB\r\n".into();
         };
-        let known = self.jobs.get(id).map(|job| job.kept);
-        let record = match known {
-            Some(true) => Record::Done(id),
-            Some(false) => return self.cancel_job(id, RecordNo::NONE, out),
-            None if self.schedules.contains(id) => Record::Unscheduled(id),
-            None => return "ERR UNKNOWN_JOB\r\n".into(),
-        };
-        // Whoever is told that it is cancelled must not see it again after a crash.
-        let Ok(after) = out.persist(record) else { return NOT_KEPT.into() };
-        if known.is_some() {
-            return self.cancel_job(id, after, out);
+        if self.schedules.contains(id) {
+            // Whoever is told that it is cancelled must not see it again after a crash.
+            let Ok(after) = out.persist(Record::Unscheduled(id)) else { return NOT_KEPT.into() };
+            self.forget_schedule(id);
+            return Answer { after, text: "OK\r\n".into() };
         }
-        self.forget_schedule(id);
-        Answer { after, text: "OK\r\n".into() }
-    }
-
-    /// Its end is written, if it was kept.
-    fn cancel_job(&mut self, id: JobId, after: RecordNo, out: &mut impl Output) -> Answer {
-        if let Some(job) = self.jobs.get_mut(id) {
-            job.kept = false;
+        let before = out.position();
+        match self.control(id, Action::Cancel, out) {
+            // Of a job in the foreground nothing was written.
+            Ok(_) => Answer {
+                after: Some(out.position()).filter(|after| *after > before).unwrap_or(RecordNo::NONE),
+                text: "OK\r\n".into(),
+            },
+            Err(Undone::Refused(_)) => NOT_KEPT.into(),
+            Err(_) => "ERR UNKNOWN_JOB\r\n".into(),
         }
-        if let Some(job) = self.remove_job(id, out) {
-            self.tell_failed(id, &job, out);
-        }
-        Answer { after, text: "OK\r\n".into() }
     }
 
     fn show_unique(&self, function: &Bytes, unique: &Bytes) -> String {
         let function = self.functions.find(function);
         let found =
             function.and_then(|function| self.uniques.find(&self.jobs, function, Key::Unique(unique)));
-        let Some((id, job)) = found.and_then(|id| Some((id, self.jobs.get(id)?))) else {
+        let live = |id| Some((id, self.live(id)?));
+        let Some((id, job)) = found.and_then(live) else {
             return "ERR UNKNOWN_JOB\r\n".into();
         };
         let progress = job.progress();
@@ -175,6 +194,20 @@ impl Engine {
         out.shutdown(if drain { Drain::Queued } else { Drain::Running });
         "OK\r\n".into()
     }
+}
+
+/// Why a function was not dropped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undropped {
+    /// There is none of this name.
+    #[error("there is no such function")]
+    Unknown,
+    /// It is in use.
+    #[error("the function has jobs, workers or schedules")]
+    Used,
+    /// The store cannot keep the change.
+    #[error("{0}")]
+    NotKept(Refusal),
 }
 
 /// What is told, and the record that must be safe before.
@@ -261,6 +294,10 @@ impl Engine {
         let mut last = None;
         let mut digits = itoa::Buffer::new();
         for (_, function) in functions.by_ref().take(rows) {
+            last = Some(&function.name);
+            if function.is_memory() {
+                continue;
+            }
             put_name(into, &function.name);
             let numbers: &[usize] = match listing {
                 Listing::Status => &[function.total(), function.running, function.workers],
@@ -274,7 +311,6 @@ impl Engine {
                 into.extend_from_slice(digits.format(*number).as_bytes());
             }
             into.push(b'\n');
-            last = Some(&function.name);
         }
         let last = last.or(after).cloned();
         functions.next().map(|_| Next::AfterFunction(last))
@@ -304,6 +340,9 @@ impl Engine {
     fn list_jobs(&self, listing: Listing, from: JobId, rows: usize, into: &mut Vec<u8>) -> Option<Next> {
         let mut jobs = self.jobs.from(from);
         for (id, job) in jobs.by_ref().take(rows) {
+            if job.over().is_some() {
+                continue;
+            }
             self.put_job(into, listing, id, job);
         }
         jobs.next().map(|(id, _)| Next::FromJob(id))
@@ -326,7 +365,10 @@ impl Engine {
             put_name(into, &self.functions.get(schedule.function).name);
             into.push(b'\t');
             put_name(into, schedule.spec.unique());
-            put(into, format_args!("\t{}\t{}\n", schedule.fields, schedule.next.as_micros() / 1_000_000));
+            put(
+                into,
+                format_args!("\t{}\t{}\n", schedule.plan.fields, schedule.next.as_micros() / 1_000_000),
+            );
         }
         schedules.next().map(|(id, _)| Next::FromJob(id))
     }

@@ -52,7 +52,7 @@ impl Engine {
             // Nothing is written of its end: a later start, or a salvage, finds it as it is.
             job.kept = false;
             if let Some(job) = self.remove_job(id, out) {
-                self.tell_failed(id, &job, out);
+                self.tell_failed(id, job.waiting(), out);
             }
             return;
         };
@@ -109,6 +109,14 @@ impl Engine {
             let Some((_, id)) = self.to_evict.pop_front_if(|(record, _)| *record <= durable) else { return };
             let Some(job) = self.jobs.get_mut(id) else { continue };
             let is_evictable = job.content.is_whole() && job.content.unique() != b"-";
+            if let Some(over) = job.over_mut()
+                && over.answers_until.is_none()
+                && over.result_record != RecordNo::NONE
+                && over.result_record <= durable
+                && let Some(result) = over.result.take()
+            {
+                self.usage.bytes -= result.len() as u64;
+            }
             if is_evictable && !job.is_running() {
                 self.usage.remove(&job.content);
                 job.content = job.content.without_payload();

@@ -1,13 +1,14 @@
 //! All that must hold between the tables, in one place. The simulation calls it after each step.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::Engine;
-use super::job::State;
+use super::function::ending;
+use super::job::{Job, State};
 use super::peer::{Sleep, Stand};
 use super::unique::Key;
 use super::usage::Usage;
-use crate::types::{JobId, Priority};
+use crate::types::{FunctionId, JobId, Priority};
 
 impl Engine {
     /// Panics, saying what is wrong, unless all tables agree and the rules hold. Costs time in everything there is.
@@ -23,6 +24,7 @@ impl Engine {
     /// Panics unless nothing is left of jobs and connections, as must be when all have gone.
     pub fn check_empty(&self) {
         assert_eq!((self.jobs.len(), self.running), (0, 0), "jobs, running jobs");
+        assert_eq!((self.over.len(), self.broken_off.len()), (0, 0), "jobs that are over, jobs broken off");
         assert_eq!(self.timers.len(), self.schedules.len(), "only schedules may have timers");
         assert_eq!(self.uniques.len(), 0, "unique ids");
         assert_eq!(self.functions.ready_len(), 0, "functions with ready jobs");
@@ -39,7 +41,8 @@ impl Engine {
     fn check_jobs(&self) {
         let schedules = self.schedules.from(JobId(0)).map(|(_, schedule)| schedule.cost()).sum();
         let mut usage = Usage { bytes: schedules, evicted: 0 };
-        let mut running = 0;
+        let (mut running, mut over) = (0, 0);
+        let mut waiting_bytes: BTreeMap<FunctionId, u64> = BTreeMap::new();
         for (id, job) in self.jobs.from(JobId(0)) {
             usage.add(&job.content);
             let function = self.functions.get(job.function);
@@ -49,6 +52,15 @@ impl Engine {
                 job.state() == State::Ready,
                 "{id:?} stands in the ready set if it is ready"
             );
+            usage.bytes += job.result_len();
+            waiting_bytes.entry(job.function).and_modify(|bytes| *bytes += waits(job)).or_insert(waits(job));
+            if let State::Over { outcome } = job.state() {
+                over += 1;
+                let at = job.over().map(|over| over.at).expect("it is over");
+                assert!(self.over.contains(&(at, id)), "{id:?} is among those that are over");
+                assert!(function.over[ending(outcome)].contains(&(at, id)), "{id:?} is so for its function");
+                assert!(job.waiting().is_empty(), "no one waits for {id:?}, which is over");
+            }
             if let State::Running { by, .. } = job.state() {
                 running += 1;
                 let peer = self.peers.get(by).expect("a running job has a living worker");
@@ -61,20 +73,29 @@ impl Engine {
                 let peer = self.peers.get(*conn).expect("who waits is connected");
                 assert!(peer.ties().awaits.contains(&id), "{id:?} is awaited by {conn}");
             }
-            assert!(job.kept || !job.waiting().is_empty() || job.is_running(), "{id:?} is wanted by someone");
+            let is_wanted = job.kept || !job.waiting().is_empty() || job.is_running() || job.over().is_some();
+            assert!(is_wanted, "{id:?} is wanted by someone");
             let key = Key::of(job.function, job.content.unique(), job.content.payload());
-            let known =
-                key.filter(|_| !job.never_joined).map(|key| self.uniques.find(&self.jobs, job.function, key));
-            assert!(known.is_none_or(|known| known == Some(id)), "{id:?} is the only one with its unique id");
+            let is_found = !job.never_joined && job.over().is_none_or(|over| over.answers_until.is_some());
+            let known = key.map(|key| self.uniques.find(&self.jobs, job.function, key) == Some(id));
+            assert!(
+                known.is_none_or(|known| known == is_found),
+                "{id:?} is found by its unique id if it must be"
+            );
         }
         assert_eq!(usage, self.usage, "memory as accounted");
         assert_eq!(running, self.running, "running jobs");
+        assert_eq!(over, self.over.len(), "jobs that are over");
+        for (id, function) in self.functions.after(None) {
+            let bytes = waiting_bytes.get(&id).copied().unwrap_or_default();
+            assert_eq!(bytes, function.waiting_bytes, "bytes that wait for {:?}", function.name);
+        }
     }
 
     fn check_functions(&self) {
         let mut total = 0;
         for (id, function) in self.functions.after(None) {
-            total += function.total();
+            total += function.total() + function.over_count();
             assert!(self.functions.is_listed(id), "{:?} is listed under its best priority", function.name);
             for priority in Priority::ALL {
                 for (place, id_of) in function.ready[priority as usize].iter() {
@@ -107,7 +128,7 @@ impl Engine {
                 let stand = ties.abilities.get(function).map(|ability| ability.stand);
                 assert_eq!(stand, Some(Stand::Absent(index)), "{conn} is absent from a line");
             }
-            if peer.sleep == Sleep::Asleep {
+            if peer.sleep == Sleep::Asleep && !peer.is_stopping {
                 assert!(ties.absent.is_empty(), "{conn} sleeps and stands in all its lines");
             }
             if let Sleep::Woken { function: Some(function), .. } = peer.sleep {
@@ -136,15 +157,24 @@ impl Engine {
     /// The rule of [`super::sleep`].
     fn check_no_one_sleeps_beside_a_ready_job(&self) {
         for (id, function) in self.functions.after(None) {
-            let wanted = function.ready_count().saturating_mul(self.settings.wake_per_job as usize);
+            let wanted = function.open_count().saturating_mul(self.settings.wake_per_job as usize);
             if function.woken >= wanted {
                 continue;
             }
             let line: HashSet<_> = function.line.values().copied().collect();
             for conn in line {
-                let asleep = self.peers.get(conn).is_some_and(|peer| peer.sleep == Sleep::Asleep);
+                let asleep =
+                    self.peers.get(conn).is_some_and(|peer| peer.sleep == Sleep::Asleep && !peer.is_stopping);
                 assert!(!asleep, "{conn} sleeps although {:?} ({id:?}) has ready jobs", function.name);
             }
         }
+    }
+}
+
+/// Bytes of payload that a job waits with.
+fn waits(job: &Job) -> u64 {
+    match job.state() {
+        State::Ready | State::Delayed { .. } | State::Held => u64::from(job.content.payload_len()),
+        State::Running { .. } | State::Over { .. } => 0,
     }
 }

@@ -1,7 +1,7 @@
 //! The end of a server: nothing new is accepted, what runs may finish, who waits in vain is told.
 
 use super::job::State;
-use super::{Drain, Engine, Output};
+use super::{Drain, Engine, Outcome, Output};
 use crate::types::JobId;
 
 impl Engine {
@@ -22,7 +22,7 @@ impl Engine {
         match self.draining {
             None => false,
             Some(Drain::Running) => self.running == 0,
-            Some(Drain::Queued) => self.jobs.len() == 0,
+            Some(Drain::Queued) => self.jobs.len() == self.over.len(),
         }
     }
 
@@ -40,16 +40,11 @@ impl Engine {
         let awaited =
             self.jobs.from(JobId(0)).filter(|(_, job)| !job.waiting().is_empty() && which(&job.state()));
         for id in awaited.map(|(id, _)| id).collect::<Vec<_>>() {
-            let Some(job) = self.jobs.get(id) else { continue };
-            self.tell_failed(id, job, out);
-            if !job.kept {
+            let waiting = self.take_waiting(id);
+            self.tell_failed(id, &waiting, out);
+            if let Some(job) = self.jobs.get(id).filter(|job| !job.kept) {
+                self.functions.count_end(job.function, Outcome::Cancelled);
                 self.remove_job(id, out);
-            } else if let Some(job) = self.jobs.get_mut(id) {
-                for conn in job.take_waiting() {
-                    if let Some(peer) = self.peers.get_mut(conn) {
-                        peer.ties_mut().awaits.remove(&id);
-                    }
-                }
             }
         }
     }

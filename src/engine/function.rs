@@ -1,11 +1,15 @@
 //! Functions: what waits for them, who can do them, and which of them have something to hand out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 
+use super::Outcome;
 use super::ready::Ready;
+use super::tally::{Changed, Counts};
+use crate::policy::{Order, Rules};
 use crate::protocol::MaxQueue;
 use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
 
@@ -17,7 +21,21 @@ pub(super) struct Function {
     pub ready: [Ready; 3],
     /// Jobs that are not due yet, by priority.
     pub delayed: [usize; 3],
+    /// Jobs that wait until an operator releases them.
+    pub held: usize,
+    /// Bytes of payload of all that wait.
+    pub waiting_bytes: u64,
     pub running: usize,
+    /// Jobs that are over and kept, in the order of their ends; by [`ending`].
+    pub over: [BTreeSet<(Timestamp, JobId)>; 3],
+    /// What holds for its jobs.
+    pub rules: Arc<Rules>,
+    /// Something in the rules may keep ready jobs from being handed out.
+    has_gates: bool,
+    /// When the next job would be handed out if all came evenly spaced, where there is a rate.
+    pace: Timestamp,
+    /// Nothing is handed out before this time: the rate is used up.
+    throttled: Option<Timestamp>,
     /// Recurring jobs that submit to it.
     pub schedules: usize,
     /// Connections that registered it.
@@ -38,6 +56,12 @@ pub(super) struct Function {
     listed: Option<(Priority, u64)>,
     /// Its place in [`Functions::unused`].
     expires: Option<Timestamp>,
+    /// What happened to its jobs; made for the first of them.
+    pub counts: Option<Box<Counts>>,
+    /// Since the server began it had nothing but jobs that were over then.
+    pub is_memory: bool,
+    /// The look before which it changed; see [`Functions::look`].
+    changed_before: u32,
 }
 
 impl Function {
@@ -50,23 +74,77 @@ impl Function {
         self.ready[priority as usize].len() + self.delayed[priority as usize]
     }
 
-    /// All its jobs.
+    /// All that wait.
+    pub fn waiting_count(&self) -> usize {
+        self.ready_count() + self.delayed.iter().sum::<usize>() + self.held
+    }
+
+    /// All its jobs that are not over.
     pub fn total(&self) -> usize {
-        self.ready_count() + self.delayed.iter().sum::<usize>() + self.running
+        self.waiting_count() + self.running
+    }
+
+    /// Jobs that are over and kept.
+    pub fn over_count(&self) -> usize {
+        self.over.iter().map(BTreeSet::len).sum()
     }
 
     /// The best job that may be handed out.
     pub fn first(&self) -> Option<(Priority, JobId)> {
         let priority = self.best_priority()?;
-        Some((priority, self.ready[priority as usize].first()?))
+        let ready = &self.ready[priority as usize];
+        let first = match self.rules.order {
+            Order::Fifo => ready.first(),
+            Order::Lifo => ready.last(),
+        };
+        Some((priority, first?))
+    }
+
+    /// How many ready jobs may be handed out now.
+    ///
+    /// What is left of the burst grows with time alone; so all of it is woken for, and who comes too early sleeps again.
+    pub fn open_count(&self) -> usize {
+        let ready = self.ready_count();
+        if !self.has_gates {
+            return ready;
+        }
+        if !self.is_open() {
+            return 0;
+        }
+        let slots = self.rules.max_running.map_or(usize::MAX, |most| {
+            usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(self.running)
+        });
+        let burst = self.rules.spacing.map_or(usize::MAX, |_| self.rules.burst as usize);
+        ready.min(slots).min(burst)
+    }
+
+    /// Whether the rules let a job be handed out.
+    fn is_open(&self) -> bool {
+        let has_slot = || self.rules.max_running.is_none_or(|most| (self.running as u64) < most);
+        !self.has_gates || (!self.rules.paused && self.throttled.is_none() && has_slot())
+    }
+
+    /// A job was handed out. When the next one may be, if the rate is used up: of `burst` that it allows at once, each
+    /// comes back after the spacing.
+    fn note_pace(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let spacing = self.rules.spacing?;
+        self.pace = self.pace.max(now).after(spacing);
+        let next = self.pace.before(spacing.saturating_mul(self.rules.burst.saturating_sub(1)));
+        (next > now).then_some(next)
     }
 
     fn best_priority(&self) -> Option<Priority> {
         Priority::ALL.into_iter().find(|priority| self.ready[*priority as usize].len() > 0)
     }
 
-    /// No one would miss it.
-    pub fn is_unused(&self) -> bool {
+    /// It is there for jobs that were over when the server began, and nothing else: the text protocol, which has no word
+    /// for these, does not list it.
+    pub fn is_memory(&self) -> bool {
+        self.is_memory && self.is_idle()
+    }
+
+    /// No one would miss it, but for jobs that are over and kept.
+    fn is_idle(&self) -> bool {
         self.workers == 0
             && self.total() == 0
             && self.schedules == 0
@@ -74,8 +152,30 @@ impl Function {
             && self.limits == [None; 3]
     }
 
+    /// No one would miss it.
+    pub fn is_unused(&self) -> bool {
+        self.is_idle() && self.over_count() == 0
+    }
+
     fn key(&self) -> Option<(Priority, u64)> {
+        if !self.is_open() {
+            return None;
+        }
         Some((self.best_priority()?, self.turn))
+    }
+}
+
+/// Whether something in the rules may keep ready jobs from being handed out.
+fn has_gates(rules: &Rules) -> bool {
+    rules.paused || rules.max_running.is_some() || rules.spacing.is_some()
+}
+
+/// Where a function keeps its jobs that ended like this.
+pub(super) fn ending(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Succeeded => 0,
+        Outcome::Failed(_) => 1,
+        Outcome::Cancelled => 2,
     }
 }
 
@@ -83,7 +183,8 @@ impl Function {
 #[derive(Debug)]
 pub(super) struct Functions {
     slots: Vec<Option<Function>>,
-    free: Vec<FunctionId>,
+    /// Slots that are empty, with [`Function::changed_before`] of what was there.
+    free: Vec<(FunctionId, u32)>,
     by_name: HashMap<Bytes, FunctionId, FixedState>,
     /// The same in the order of names, for listings.
     names: BTreeMap<Bytes, FunctionId>,
@@ -91,15 +192,26 @@ pub(super) struct Functions {
     ready: BTreeSet<(Priority, u64, FunctionId)>,
     /// Functions that were unused when last looked at, and when to look again.
     unused: BTreeSet<(Timestamp, FunctionId)>,
+    /// When functions whose rate is used up may go on.
+    throttled: BTreeSet<(Timestamp, FunctionId)>,
+    /// What holds for a function unless it is told otherwise.
+    rules: Arc<Rules>,
     turns: u64,
     memory: u64,
+    /// What happened to jobs of functions that are gone.
+    pub gone: Counts,
+    /// Functions that changed since they were last looked at: see [`super::tally`].
+    pub changed: Changed,
+    /// Counts how often it was begun to look at them, so that each stands there once.
+    pub look: u32,
 }
 
 impl Functions {
-    /// What a function takes besides the bytes of its name: its slot and its places in the tables.
-    const OVERHEAD: u64 = 500;
+    /// What a function takes besides the bytes of its name: its slot, its places in the tables and its
+    /// counts.
+    const OVERHEAD: u64 = 500 + size_of::<Counts>() as u64;
 
-    pub fn new(hasher: FixedState) -> Self {
+    pub fn new(hasher: FixedState, rules: Arc<Rules>) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -107,8 +219,13 @@ impl Functions {
             names: BTreeMap::new(),
             ready: BTreeSet::new(),
             unused: BTreeSet::new(),
+            throttled: BTreeSet::new(),
+            rules,
             turns: 0,
             memory: 0,
+            gone: Counts::default(),
+            changed: Changed::default(),
+            look: 1,
         }
     }
 
@@ -136,11 +253,10 @@ impl Functions {
             return id;
         }
         let name = Bytes::copy_from_slice(name);
-        let id = self.free.pop().unwrap_or_else(|| {
+        let (id, changed_before) = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
-            FunctionId(
-                u32::try_from(self.slots.len() - 1).expect("functions are bounded by a setting of 32 bits"),
-            )
+            let last = self.slots.len() - 1;
+            (FunctionId(u32::try_from(last).expect("functions are bounded by a setting of 32 bits")), 0)
         });
         self.memory += Functions::cost(&name);
         self.by_name.insert(name.clone(), id);
@@ -149,7 +265,14 @@ impl Functions {
             name,
             ready: Default::default(),
             delayed: [0; 3],
+            held: 0,
+            waiting_bytes: 0,
             running: 0,
+            over: Default::default(),
+            rules: Arc::clone(&self.rules),
+            has_gates: has_gates(&self.rules),
+            pace: Timestamp::default(),
+            throttled: None,
             schedules: 0,
             workers: 0,
             line: BTreeMap::new(),
@@ -160,20 +283,31 @@ impl Functions {
             turn: 0,
             listed: None,
             expires: None,
+            counts: None,
+            is_memory: false,
+            changed_before,
         });
+        self.change(id);
         id
     }
 
     /// Removes a function that is unused.
     pub fn remove(&mut self, id: FunctionId) {
+        self.change(id);
         if let Some(function) = self.slots[id.0 as usize].take() {
+            if let Some(counts) = &function.counts {
+                self.gone.merge(counts);
+            }
             self.memory -= Functions::cost(&function.name);
             self.by_name.remove(&function.name);
             self.names.remove(&function.name);
             if let Some(when) = function.expires {
                 self.unused.remove(&(when, id));
             }
-            self.free.push(id);
+            if let Some(when) = function.throttled {
+                self.throttled.remove(&(when, id));
+            }
+            self.free.push((id, function.changed_before));
         }
     }
 
@@ -189,12 +323,43 @@ impl Functions {
             .expect("ids are held by jobs and workers, which keep a function alive")
     }
 
+    /// The same, for a change that whoever watches is to see: of its jobs, workers or limits.
+    pub fn change(&mut self, id: FunctionId) -> &mut Function {
+        let function = self.slots[id.0 as usize]
+            .as_mut()
+            .expect("ids are held by jobs and workers, which keep a function alive");
+        if function.changed_before != self.look {
+            function.changed_before = self.look;
+            self.changed.note(id);
+        }
+        function
+    }
+
+    /// The function that has this place now, if any.
+    pub fn try_get(&self, id: FunctionId) -> Option<&Function> {
+        self.slots.get(id.0 as usize)?.as_ref()
+    }
+
     /// Functions whose names come after `after`, by name.
     pub fn after(&self, after: Option<&Bytes>) -> impl Iterator<Item = (FunctionId, &Function)> {
         use std::ops::Bound;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.names.range::<Bytes, _>((from, Bound::Unbounded));
         range.map(|(_, id)| (*id, self.get(*id)))
+    }
+
+    /// The same from a name on that begins with this, if that is later.
+    pub fn beginning_with<'a>(
+        &'a self,
+        prefix: &[u8],
+        after: Option<&Bytes>,
+    ) -> impl Iterator<Item = &'a Function> {
+        use std::ops::Bound;
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after.as_ref()),
+            _ => Bound::Included(prefix),
+        };
+        self.names.range::<[u8], _>((from, Bound::Unbounded)).map(|(_, id)| self.get(*id))
     }
 
     /// Functions with ready jobs.
@@ -249,10 +414,45 @@ impl Functions {
     }
 
     /// Sends a function to the end of the round, after it was served.
-    pub fn served(&mut self, id: FunctionId) {
+    pub fn served(&mut self, id: FunctionId, now: Timestamp) {
         self.turns += 1;
-        self.get_mut(id).turn = self.turns;
+        let turn = self.turns;
+        let function = self.get_mut(id);
+        function.turn = turn;
+        if function.has_gates
+            && let Some(when) = function.note_pace(now)
+        {
+            function.throttled = Some(when);
+            self.throttled.insert((when, id));
+        }
         self.relist(id);
+    }
+
+    /// From now on this holds for its jobs. To be followed by waking.
+    pub fn set_rules(&mut self, id: FunctionId, rules: Arc<Rules>) {
+        let function = self.get_mut(id);
+        function.has_gates = has_gates(&rules);
+        function.rules = rules;
+        // The rate begins anew.
+        function.pace = Timestamp::default();
+        if let Some(when) = function.throttled.take() {
+            self.throttled.remove(&(when, id));
+        }
+        self.relist(id);
+    }
+
+    /// When the next function whose rate is used up may go on.
+    pub fn next_release(&self) -> Option<Timestamp> {
+        self.throttled.first().map(|(when, _)| *when)
+    }
+
+    /// A function whose rate is used up no more; to be followed by waking.
+    pub fn release_one(&mut self, now: Timestamp) -> Option<FunctionId> {
+        let (when, id) = self.throttled.first().copied().filter(|(when, _)| *when <= now)?;
+        self.throttled.remove(&(when, id));
+        self.get_mut(id).throttled = None;
+        self.relist(id);
+        Some(id)
     }
 
     /// Notes that a function may have become unused; it is looked at again at `when`.
@@ -268,22 +468,29 @@ impl Functions {
         }
     }
 
+    /// All is read: functions that have nothing but jobs that are over are memories.
+    pub fn note_memories(&mut self) {
+        for function in self.slots.iter_mut().flatten() {
+            function.is_memory = function.is_idle();
+        }
+    }
+
     /// When the next unused function is to be looked at.
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.unused.first().map(|(when, _)| *when)
     }
 
-    /// Removes one function whose time has come, if it is still unused. Whether there was one to look at.
-    pub fn expire_one(&mut self, now: Timestamp) -> bool {
-        let Some((_, id)) = self.unused.first().copied().filter(|(when, _)| *when <= now) else {
-            return false;
-        };
+    /// Looks at one function whose time has come; and removes it, if it is still unused. Which it was, and whether it is
+    /// gone.
+    pub fn expire_one(&mut self, now: Timestamp) -> Option<(FunctionId, bool)> {
+        let (_, id) = self.unused.first().copied().filter(|(when, _)| *when <= now)?;
         self.unused.pop_first();
         let function = self.get_mut(id);
         function.expires = None;
-        if function.is_unused() {
+        let is_unused = function.is_unused();
+        if is_unused {
             self.remove(id);
         }
-        true
+        Some((id, is_unused))
     }
 }

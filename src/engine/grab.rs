@@ -1,6 +1,7 @@
 //! GRAB_JOB*: the best job over all that a worker can do (reference, section 3.3).
 
-use super::{Engine, Output, reply};
+use super::job::Job;
+use super::{Engine, Output, Record, What, reply};
 use crate::protocol::{Flavor, Response};
 use crate::types::{ConnId, FunctionId};
 
@@ -26,7 +27,8 @@ impl Engine {
         if !self.hands_out() {
             return None;
         }
-        let abilities = &self.peers.get(conn)?.ties().abilities;
+        let peer = self.peers.get(conn).filter(|peer| !peer.is_stopping)?;
+        let abilities = &peer.ties().abilities;
         let first =
             self.functions.ready().take(abilities.len()).find(|function| abilities.contains_key(function));
         if first.is_some() || self.functions.ready_len() <= abilities.len() {
@@ -37,21 +39,44 @@ impl Engine {
     }
 
     fn assign(&mut self, conn: ConnId, function: FunctionId, flavor: Flavor, out: &mut impl Output) {
-        let entry = self.functions.get_mut(function);
+        let entry = self.functions.change(function);
         let Some((priority, id)) = entry.first() else { return };
         let (Some(job), Some(peer)) = (self.jobs.get_mut(id), self.peers.get_mut(conn)) else { return };
 
+        let timeout = peer.ties().abilities.get(&function).and_then(|ability| ability.timeout);
+        let rules = &entry.rules;
+        let of_terms = job.terms().and_then(|terms| terms.run_timeout);
+        let rule = of_terms.map_or(rules.run_timeout, |said| Some(said).filter(|said| !said.is_zero()));
+        let timeout = [timeout, rule].into_iter().flatten().min();
+        let lease = rules.lease;
+        if let Some(expires) = job.expires() {
+            self.timers.remove(&(expires, id));
+        }
+
+        entry.waiting_bytes -= u64::from(job.content.payload_len());
         entry.ready[priority as usize].remove(job.place(id), id);
         entry.running += 1;
+        // It may have come from the store: then nothing of its function was counted yet.
+        let counts = entry.counts.get_or_insert_default();
+        counts.started += 1;
+        if job.attempts() == 0 {
+            counts.wait.add(self.now.micros_since(job.ready_since()));
+        }
         self.running += 1;
-        self.functions.served(function);
-        let ties = peer.ties_mut();
-        ties.holds.insert(id);
-        let timeout = ties.abilities.get(&function).and_then(|ability| ability.timeout);
-        let deadline = timeout.map(|timeout| self.now.after(timeout));
-        job.run_by(conn, deadline);
+        peer.ties_mut().holds.insert(id);
+        job.run_by(conn, self.now, timeout, lease);
+        let deadline = job.deadline();
+        if job.kept && out.keeps() {
+            // Not waited for: if it is lost with the process, this attempt does not count.
+            let _ = out.persist(Record::Stands { id, standing: job.standing(id) });
+        }
+        self.functions.served(function, self.now);
         if let Some(deadline) = deadline {
             self.timers.insert((deadline, id));
+        }
+        if out.is_watched() {
+            let attempt = self.jobs.get(id).map_or(0, Job::attempts);
+            self.note(id, What::Started { attempt, worker: self.worker(conn) }, out);
         }
 
         self.hand_out(conn, id, flavor, out);

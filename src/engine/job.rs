@@ -1,28 +1,37 @@
-//! A job and the states it passes through.
+//! A job and the states it passes through: docs/job-lifecycle.md tells what each arrow means.
 //!
 //! ```text
-//!  submit ──▶ Delayed ──due──▶ Ready ──grab──▶ Running ──complete, fail, exception──▶ gone
-//!    └──────────────────────────▲  ▲              │
-//!                                  └─worker gone, time out (until attempts are used up, then gone)
-//!  cancel, last waiting client gone (unless kept): from Delayed and Ready ──▶ gone
+//!  submit ─▶ Delayed ──due──▶ Ready ──grab──▶ Running ──complete──────────────▶ Over (if it is kept), else gone
+//!    └─────────────────────────▲ │ ▲              │ └──fail, exception, lost, timed out──▶ Delayed, Ready (tried again)
+//!                        release │ └──────────────┘                                        or Over
+//!                               hold                                 cancelled while Running: Over, when its worker ends it
+//!                                ▼
+//!                              Held          cancel, expiry, last waiting client gone: from any of them ──▶ Over or gone
 //! ```
 //!
 //! There may be tens of millions, nearly all of them waiting in the background. What such a job does not need is apart.
 
-use super::Standing;
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use super::content::Content;
+use super::{Outcome, Phase, Standing};
+use crate::policy::Terms;
 use crate::protocol::{Flavor, Progress, Spec, StatusNumbers};
 use crate::types::{ConnId, FunctionId, JobId, Priority, RecordNo, Timestamp};
 
-/// One job that is not over.
+/// One job that is not over, or is kept after its end.
 #[derive(Debug)]
 pub(super) struct Job {
     pub content: Content,
-    /// When it may be handed out, if it is delayed.
+    /// When it may be handed out, if it is delayed; with [`IS_DUE`], when it could, if it was.
     until: Option<Due>,
     /// The log entry that an acknowledgement of this job waits for.
     pub record: RecordNo,
     more: Option<Box<More>>,
+    /// Zero if an older version did not write it down.
+    pub submitted: Timestamp,
     pub function: FunctionId,
     pub priority: Priority,
     /// A background submit was acknowledged for it: it stays until it ends, whoever leaves.
@@ -33,8 +42,19 @@ pub(super) struct Job {
     pub is_loading: bool,
 }
 
-/// Microseconds, not zero, so that none takes no more than one.
+/// A number that is never zero, so that none takes no more than one: a moment, or a span, in microseconds, or a place.
 type Due = std::num::NonZeroU64;
+
+/// Marks the time of a job that was delayed and is not any more.
+const IS_DUE: u64 = 1 << 63;
+
+fn due(moment: Timestamp) -> Option<Due> {
+    Due::new(moment.as_micros().min(IS_DUE - 1))
+}
+
+fn moment(due: Due) -> Timestamp {
+    Timestamp::from_micros(due.get())
+}
 
 /// What few jobs have.
 #[derive(Debug, Default)]
@@ -42,20 +62,57 @@ struct More {
     run: Option<Run>,
     /// One entry for each foreground submit; the same connection may stand here twice.
     waiting: Vec<ConnId>,
-    /// How often a worker lost it, by vanishing or running out of time.
+    /// How often it was handed out.
+    attempts: u32,
+    /// How often that came to nothing.
     losses: u32,
     /// Its place among the ready jobs of its priority, if it is not its number.
-    place: Option<u64>,
+    place: Option<Due>,
+    first_start: Option<Due>,
+    last_start: Option<Due>,
+    is_held: bool,
+    patience: Option<Patience>,
+    terms: Option<Box<Terms>>,
+    over: Option<Box<Over>>,
+}
+
+/// How long it waits to be started.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    since: Timestamp,
+    /// When it is given up, if it has not started by then.
+    until: Due,
 }
 
 /// A worker has it.
 #[derive(Debug)]
 struct Run {
     by: ConnId,
-    deadline: Option<Timestamp>,
+    /// When it runs out of time, however much its worker says of it.
+    limit: Option<Due>,
+    /// How long its worker may say nothing of it, in microseconds.
+    lease: Option<Due>,
+    /// The earlier of the two ends.
+    deadline: Option<Due>,
     numbers: StatusNumbers,
     /// The worker was assigned it and waits for the payload, in this shape of the answer.
     owes: Option<Flavor>,
+    is_cancelled: bool,
+}
+
+/// What is kept of a job after its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Over {
+    pub outcome: Outcome,
+    pub at: Timestamp,
+    /// When it goes for good.
+    pub retires: Timestamp,
+    /// What its worker said at the end, if it is at hand.
+    pub result: Option<Bytes>,
+    /// The log entry from which on the result is on disk too; [`RecordNo::NONE`] if it is in memory only.
+    pub result_record: RecordNo,
+    /// Until when a submit with its unique id is answered with it. It stands in the index of unique ids as long.
+    pub answers_until: Option<Timestamp>,
 }
 
 /// Where a job is.
@@ -65,14 +122,18 @@ pub(super) enum State {
     Ready,
     /// May be handed out from this time on.
     Delayed { until: Timestamp },
+    /// Waits until an operator releases it.
+    Held,
     /// A worker has it.
     Running { by: ConnId, deadline: Option<Timestamp> },
+    /// Has ended and is kept for a while.
+    Over { outcome: Outcome },
 }
 
 impl Job {
-    /// Memory that a waiting job takes beside its content: its record (56 bytes), its share of the tables, and what an
-    /// allocator rounds up. Measured: 61 to 64 bytes.
-    const OVERHEAD: u64 = 96;
+    /// Memory that a waiting job takes beside its content: its record (64 bytes), its share of the tables, and what an
+    /// allocator rounds up. Measured: 69 to 72 bytes.
+    const OVERHEAD: u64 = 104;
 
     /// Memory that the index takes for a unique id. Measured: 15 to 30 bytes.
     const UNIQUE: u64 = 48;
@@ -81,12 +142,19 @@ impl Job {
     const SCHEDULE: u64 = 160;
 
     /// A job that is ready, or delayed until it is due.
-    pub fn new(content: Content, function: FunctionId, priority: Priority, due: Option<Timestamp>) -> Self {
+    pub fn new(
+        content: Content,
+        function: FunctionId,
+        priority: Priority,
+        until: Option<Timestamp>,
+        submitted: Timestamp,
+    ) -> Self {
         Self {
             content,
-            until: due.and_then(|due| Due::new(due.as_micros())),
+            until: until.and_then(due),
             record: RecordNo::NONE,
             more: None,
+            submitted,
             function,
             priority,
             kept: false,
@@ -107,45 +175,214 @@ impl Job {
     }
 
     pub fn state(&self) -> State {
-        match (self.run(), self.until) {
-            (Some(run), _) => State::Running { by: run.by, deadline: run.deadline },
-            (None, Some(until)) => State::Delayed { until: Timestamp::from_micros(until.get()) },
-            (None, None) => State::Ready,
+        let Some(more) = &self.more else { return self.waiting_state() };
+        match (&more.run, &more.over) {
+            (Some(run), _) => State::Running { by: run.by, deadline: run.deadline.map(moment) },
+            (None, Some(over)) => State::Over { outcome: over.outcome },
+            (None, None) if more.is_held => State::Held,
+            (None, None) => self.waiting_state(),
         }
     }
 
-    /// A worker takes it.
-    pub fn run_by(&mut self, by: ConnId, deadline: Option<Timestamp>) {
-        self.until = None;
-        let numbers = StatusNumbers::default();
-        self.more().run = Some(Run { by, deadline, numbers, owes: None });
+    fn waiting_state(&self) -> State {
+        self.due().map_or(State::Ready, |until| State::Delayed { until })
     }
 
-    /// It may be handed out, as before or for the first time.
-    pub fn make_ready(&mut self) {
+    /// A worker takes it.
+    pub fn run_by(&mut self, by: ConnId, now: Timestamp, timeout: Option<Duration>, lease: Option<Duration>) {
         self.until = None;
+        let limit = timeout.and_then(|timeout| due(now.after(timeout)));
+        let lease = lease.and_then(|lease| due(Timestamp::default().after(lease)));
+        let run = Run {
+            by,
+            limit,
+            lease,
+            deadline: limit,
+            numbers: StatusNumbers::default(),
+            owes: None,
+            is_cancelled: false,
+        };
+        let more = self.more();
+        more.attempts = more.attempts.saturating_add(1);
+        more.last_start = due(now);
+        more.first_start = more.first_start.or(more.last_start);
+        more.patience = None;
+        more.run = Some(run);
+        self.extend_lease(now);
+    }
+
+    /// Its worker shows that it is alive: the lease, if there is one, begins anew.
+    pub fn extend_lease(&mut self, now: Timestamp) {
+        let Some(run) = self.run_mut() else { return };
+        if let Some(lease) = run.lease {
+            let end = due(now.after(Duration::from_micros(lease.get())));
+            run.deadline = [run.limit, end].into_iter().flatten().min();
+        }
+    }
+
+    /// It waits, as before or for the first time: to be handed out at once, or later.
+    pub fn make_waiting(&mut self, until: Option<Timestamp>) {
+        self.until = match until {
+            Some(until) => due(until),
+            None => self.until.map(|until| until | IS_DUE),
+        };
         if let Some(more) = &mut self.more {
-            more.run = None;
+            (more.run, more.over, more.is_held) = (None, None, false);
         }
         self.tidy();
     }
 
-    /// What a restart needs to know beside the body.
-    pub fn standing(&self, id: JobId) -> Standing {
-        let due = match self.state() {
-            State::Delayed { until } => Some(until),
-            State::Ready | State::Running { .. } => None,
-        };
-        Standing { priority: self.priority, due, losses: self.losses(), place: self.place(id) }
+    /// It waits until it is released. When it was due is kept.
+    pub fn hold(&mut self) {
+        let more = self.more();
+        (more.run, more.over, more.patience) = (None, None, None);
+        more.is_held = true;
     }
 
-    /// Takes over what a restart knows of it.
-    pub fn stand_as(&mut self, id: JobId, standing: Standing) {
-        if standing.losses > 0 || standing.place != id.0 {
-            let more = self.more();
-            more.losses = standing.losses;
-            more.place = Some(standing.place);
+    /// When it may be handed out, if it is delayed, or was when it was held.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.until.map(moment).filter(|until| until.as_micros() & IS_DUE == 0)
+    }
+
+    /// Since when a job that was never handed out waits for that.
+    pub fn ready_since(&self) -> Timestamp {
+        let due = self.until.map(|until| Timestamp::from_micros(until.get() & !IS_DUE));
+        due.map_or(self.submitted, |due| due.max(self.submitted))
+    }
+
+    /// It has ended.
+    pub fn end(&mut self, over: Over) {
+        self.until = None;
+        let more = self.more();
+        (more.run, more.patience, more.is_held) = (None, None, false);
+        more.over = Some(Box::new(over));
+    }
+
+    /// What is kept of it after its end.
+    pub fn over(&self) -> Option<&Over> {
+        self.more.as_ref()?.over.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub fn over_mut(&mut self) -> Option<&mut Over> {
+        self.more.as_mut()?.over.as_deref_mut()
+    }
+
+    /// Bytes of its result in memory.
+    pub fn result_len(&self) -> u64 {
+        self.over().and_then(|over| over.result.as_ref()).map_or(0, |result| result.len() as u64)
+    }
+
+    /// What a restart needs to know beside the body.
+    pub fn standing(&self, id: JobId) -> Standing {
+        let phase = match self.state() {
+            State::Ready | State::Delayed { .. } => Phase::Waiting,
+            State::Held => Phase::Held,
+            State::Running { .. } if self.is_cancelled() => Phase::Cancelling,
+            State::Running { .. } => Phase::Running,
+            State::Over { outcome } => {
+                Phase::Over { outcome, at: self.over().map_or(self.submitted, |over| over.at) }
+            }
+        };
+        let standing = Standing::new(id, self.priority, self.due(), self.submitted);
+        let Some(more) = &self.more else { return standing };
+        let since = more.patience.map(|patience| patience.since).filter(|_| phase == Phase::Waiting);
+        Standing {
+            phase,
+            // A restart must not take it for one that has waited since it was submitted.
+            due: standing.due.or(since.filter(|since| *since > self.submitted)),
+            attempts: more.attempts,
+            losses: more.losses,
+            place: self.place(id),
+            first_start: more.first_start.map(moment),
+            last_start: more.last_start.map(moment),
+            ..standing
         }
+    }
+
+    /// Takes over what a restart knows of it, but for its phase.
+    pub fn stand_as(&mut self, id: JobId, standing: Standing, terms: Option<Terms>) {
+        let has_run = standing.attempts > 0 || standing.first_start.is_some();
+        if has_run || (standing.losses, standing.place) != (0, id.0) || terms.is_some() {
+            let more = self.more();
+            (more.attempts, more.losses) = (standing.attempts, standing.losses);
+            more.place = Due::new(standing.place).filter(|place| place.get() != id.0);
+            more.first_start = standing.first_start.and_then(due);
+            more.last_start = standing.last_start.and_then(due);
+            more.terms = terms.map(Box::new);
+        }
+    }
+
+    /// What its submit asked for.
+    pub fn terms(&self) -> Option<&Terms> {
+        self.more.as_ref()?.terms.as_deref()
+    }
+
+    /// Its submit asks for this.
+    pub fn set_terms(&mut self, terms: Box<Terms>) {
+        self.more().terms = Some(terms);
+    }
+
+    /// When it is given up, if it has not started by then.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.more.as_ref()?.patience.map(|patience| moment(patience.until))
+    }
+
+    /// It is given up after this time, if it has not started by then; `None`: it waits for ever.
+    pub fn wait_at_most(&mut self, since: Timestamp, timeout: Option<Duration>) {
+        if timeout.is_some() || self.more.is_some() {
+            let until = timeout.and_then(|timeout| due(since.after(timeout)));
+            self.more().patience = until.map(|until| Patience { since, until });
+            self.tidy();
+        }
+    }
+
+    /// Whether it was cancelled while a worker has it.
+    pub fn is_cancelled(&self) -> bool {
+        self.run().is_some_and(|run| run.is_cancelled)
+    }
+
+    /// It is cancelled, while a worker has it.
+    pub fn cancel(&mut self) {
+        if let Some(run) = self.run_mut() {
+            run.is_cancelled = true;
+        }
+    }
+
+    /// Whether its worker may not stay silent.
+    pub fn is_leased(&self) -> bool {
+        self.run().is_some_and(|run| run.lease.is_some())
+    }
+
+    /// Whether its deadline is the end of the lease, and not of the time that it may run.
+    pub fn is_silent(&self) -> bool {
+        self.run().is_some_and(|run| run.lease.is_some() && run.deadline != run.limit)
+    }
+
+    /// How often it was handed out.
+    pub fn attempts(&self) -> u32 {
+        self.more.as_ref().map_or(0, |more| more.attempts)
+    }
+
+    /// The last attempt does not count.
+    pub fn forget_attempt(&mut self) {
+        let more = self.more();
+        more.attempts = more.attempts.saturating_sub(1);
+    }
+
+    /// Attempts and losses are counted anew.
+    pub fn forget_attempts(&mut self) {
+        if let Some(more) = &mut self.more {
+            (more.attempts, more.losses) = (0, 0);
+        }
+    }
+
+    pub fn first_start(&self) -> Option<Timestamp> {
+        self.more.as_ref()?.first_start.map(moment)
+    }
+
+    pub fn last_start(&self) -> Option<Timestamp> {
+        self.more.as_ref()?.last_start.map(moment)
     }
 
     pub fn progress(&self) -> Progress {
@@ -183,18 +420,20 @@ impl Job {
     /// The moment at which the state changes by itself.
     pub fn deadline(&self) -> Option<Timestamp> {
         match self.state() {
-            State::Ready => None,
+            State::Ready => self.expires(),
             State::Delayed { until } => Some(until),
+            State::Held => None,
             State::Running { deadline, .. } => deadline,
+            State::Over { .. } => self.over().map(|over| over.retires),
         }
     }
 
-    /// How often a worker lost it.
+    /// How often it was handed out in vain.
     pub fn losses(&self) -> u32 {
         self.more.as_ref().map_or(0, |more| more.losses)
     }
 
-    /// A worker lost it, once more.
+    /// It was handed out in vain, once more.
     pub fn lose(&mut self) {
         let more = self.more();
         more.losses = more.losses.saturating_add(1);
@@ -202,11 +441,11 @@ impl Job {
 
     /// Its place among the ready jobs of its priority: its number, or a later one if it was sent to the tail.
     pub fn place(&self, id: JobId) -> u64 {
-        self.more.as_ref().and_then(|more| more.place).unwrap_or(id.0)
+        self.more.as_ref().and_then(|more| more.place).map_or(id.0, Due::get)
     }
 
     pub fn set_place(&mut self, place: u64) {
-        self.more().place = Some(place);
+        self.more().place = Due::new(place);
     }
 
     /// Who waits: one entry for each foreground submit.
@@ -250,7 +489,15 @@ impl Job {
 
     fn tidy(&mut self) {
         let is_empty = |more: &mut Box<More>| {
-            more.run.is_none() && more.waiting.is_empty() && more.losses == 0 && more.place.is_none()
+            more.run.is_none()
+                && more.waiting.is_empty()
+                && (more.attempts, more.losses) == (0, 0)
+                && more.place.is_none()
+                && more.first_start.is_none()
+                && !more.is_held
+                && more.patience.is_none()
+                && more.terms.is_none()
+                && more.over.is_none()
         };
         self.more.take_if(is_empty);
     }
@@ -262,6 +509,6 @@ mod tests {
 
     #[test]
     fn a_job_stays_small() {
-        assert_eq!(size_of::<Job>(), 56);
+        assert_eq!((size_of::<Job>(), size_of::<More>()), (64, 144));
     }
 }

@@ -1,11 +1,13 @@
 //! A connection goes: what it held is put back, what only it waited for is dropped (reference, sections 3.7, 3.8).
 
-use super::{Engine, Output};
+use super::{Engine, Outcome, Output, Reason};
 use crate::types::{ConnId, JobId};
 
 impl Engine {
     pub(super) fn leave(&mut self, conn: ConnId, out: &mut impl Output) {
         let Some(peer) = self.peers.get_mut(conn) else { return };
+        // It is gone already.
+        peer.is_stopping = false;
         let ties = peer.ties_mut();
         let mut awaited: Vec<JobId> = std::mem::take(&mut ties.awaits).into_iter().collect();
         let mut held: Vec<JobId> = std::mem::take(&mut ties.holds).into_iter().collect();
@@ -19,10 +21,10 @@ impl Engine {
         for id in awaited {
             self.stop_waiting(conn, id, out);
         }
-        self.peers.remove(conn);
         for id in held {
-            self.put_back(id, out);
+            self.put_back(id, Reason::Lost, out);
         }
+        self.peers.remove(conn);
         if let Some(function) = woken_for {
             self.wake(function, out);
         }
@@ -33,6 +35,7 @@ impl Engine {
         job.stop_waiting(conn);
         let is_unwanted = job.waiting().is_empty() && !job.kept;
         if is_unwanted && !job.is_running() {
+            self.functions.count_end(job.function, Outcome::Cancelled);
             self.remove_job(id, out);
         }
     }

@@ -1,23 +1,30 @@
 //! The job server as a state machine. It takes requests with the time and pushes responses and log records.
 //! It reads no clock, draws no random number, owns no socket, takes no lock and never waits.
 //!
-//! One file for each verb: [`submit`], [`grab`], [`work`], [`abilities`], [`sleep`], [`leave`], [`timers`],
-//! [`schedule`], [`status`], [`admin`], [`drain`], [`restore`]. Payloads that are on disk only: [`bodies`]. What they share is in [`job`], [`function`], [`peer`] and [`unique`].
+//! One file for each verb: [`submit`], [`grab`], [`work`], [`life`], [`control`], [`abilities`], [`sleep`], [`leave`],
+//! [`timers`], [`schedule`], [`policies`], [`status`], [`admin`], [`drain`], [`restore`]. Payloads that are on disk only:
+//! [`bodies`]. For who only looks: [`view`]. What is
+//! counted: [`tally`]. What they share is in [`job`], [`function`], [`peer`] and [`unique`].
 
 mod abilities;
 mod admin;
 mod bodies;
 mod check;
 mod content;
+mod control;
 mod drain;
 mod function;
 mod grab;
 mod job;
 mod leave;
+mod life;
+mod note;
 mod output;
 mod pages;
 mod peer;
+mod policies;
 mod ready;
+mod recent;
 mod record;
 mod restore;
 mod schedule;
@@ -25,24 +32,33 @@ mod settings;
 mod sleep;
 mod status;
 mod submit;
+mod tally;
 mod timers;
 mod unique;
 mod usage;
+pub mod view;
 mod work;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 
-pub use self::admin::Lister;
+pub use self::admin::{Lister, Undropped};
+pub use self::control::{Action, Did, Undone};
+pub use self::note::{Note, What, Worker};
 pub use self::output::{Drain, Output};
-pub use self::record::{Record, Standing};
+pub use self::policies::Origin;
+pub use self::record::{Outcome, Phase, Reason, Record, Standing};
 pub use self::settings::Settings;
+pub use self::tally::{ByReason, Counts, FunctionTally, Histogram, SeenFunction};
 
-use self::function::Functions;
+use self::function::{Functions, ending};
 use self::job::Job;
 use self::pages::Pages;
 use self::peer::Peer;
+use self::policies::Policies;
+use self::recent::Recents;
 use self::schedule::Schedules;
 use self::sleep::Call;
 use self::unique::Uniques;
@@ -71,6 +87,17 @@ pub struct Engine {
     call_count: u64,
     /// Jobs whose payloads may be dropped from memory once the log is safe up to the record.
     to_evict: VecDeque<(RecordNo, JobId)>,
+    /// Jobs that are over and kept, in the order of their ends.
+    over: BTreeSet<(Timestamp, JobId)>,
+    held: BTreeSet<JobId>,
+    recents: Recents,
+    policies: Policies,
+    /// How far the jobs have been looked through since a policy changed.
+    review: Option<JobId>,
+    /// Jobs that were with a worker when the last process ended, until [`Engine::begin`].
+    broken_off: Vec<(JobId, Phase)>,
+    /// What spreads waits: seeded, and the same for the same seed.
+    chance: FixedState,
     usage: Usage,
     running: usize,
     draining: Option<Drain>,
@@ -90,27 +117,41 @@ impl Engine {
     pub fn new(settings: Settings, seed: Seed) -> Self {
         let hasher = FixedState::with_seed(seed.hash);
         Self {
-            settings,
             now: Timestamp::default(),
             next_number: seed.first_job.0.max(1),
             jobs: Jobs::default(),
-            functions: Functions::new(hasher.clone()),
+            functions: Functions::new(hasher.clone(), Arc::new(settings.rules.clone())),
             peers: Pages::default(),
-            uniques: Uniques::new(hasher),
+            uniques: Uniques::new(hasher.clone()),
             schedules: Schedules::default(),
             timers: BTreeSet::new(),
             calls: VecDeque::new(),
             call_count: 0,
             to_evict: VecDeque::new(),
+            over: BTreeSet::new(),
+            held: BTreeSet::new(),
+            recents: Recents::default(),
+            policies: Policies::new(&settings.policies),
+            review: None,
+            broken_off: Vec::new(),
+            chance: FixedState::with_seed(seed.first_job.0),
             usage: Usage::default(),
             running: 0,
             draining: None,
+            settings,
         }
     }
 
     /// A connection came. Must be called before its first request.
     pub fn connect(&mut self, conn: ConnId, address: IpAddr) {
-        self.peers.insert(conn, Peer::new(address, self.settings.exceptions));
+        self.peers.insert(conn, Peer::new(address, self.settings.exceptions, self.now));
+    }
+
+    /// A connection said something.
+    pub fn hear(&mut self, now: Timestamp, conn: ConnId) {
+        if let Some(peer) = self.peers.get_mut(conn) {
+            peer.heard = now;
+        }
     }
 
     /// A connection went. Jobs it held are put back, jobs that only it waited for are dropped.
@@ -157,7 +198,16 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let timer = self.timers.first().map(|(when, _)| *when);
         let call = self.calls.front().map(|call| call.overdue);
-        [timer, call, self.functions.next_expiry()].into_iter().flatten().min()
+        let review = self.review.map(|_| self.now);
+        [timer, call, self.functions.next_expiry(), self.functions.next_release(), review]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What is asked next happens at this time.
+    pub fn set_clock(&mut self, now: Timestamp) {
+        self.advance_clock(now);
     }
 
     /// Callers may read their clocks in one order and get here in another; the latest time counts.
@@ -179,9 +229,6 @@ impl Engine {
     fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<Job> {
         let mut job = self.jobs.remove(id)?;
         self.uniques.remove(id, &job);
-        if let Some(deadline) = job.deadline() {
-            self.timers.remove(&(deadline, id));
-        }
         self.leave_state(id, &mut job, out);
         for conn in job.waiting() {
             if let Some(peer) = self.peers.get_mut(*conn) {
@@ -193,6 +240,7 @@ impl Engine {
             let _ = out.persist(Record::Done(id));
         }
         self.usage.remove(&job.content);
+        self.usage.bytes -= job.result_len();
         if let Some(body) = job.content.shared() {
             out.discard(body.clone());
         }
@@ -200,33 +248,113 @@ impl Engine {
         Some(job)
     }
 
-    /// Takes a job out of the counts and sets of its state.
-    fn leave_state(&mut self, id: JobId, job: &mut Job, out: &mut impl Output) {
-        let function = self.functions.get_mut(job.function);
+    /// Enters a job into the counts and sets of its state.
+    fn enter_state(&mut self, id: JobId, job: &Job) {
+        let function = self.functions.change(job.function);
+        let waits = u64::from(job.content.payload_len());
+        function.is_memory &= job.over().is_some();
         match job.state() {
             job::State::Ready => {
-                function.ready[job.priority as usize].remove(job.place(id), id);
+                function.waiting_bytes += waits;
+                function.ready[job.priority as usize].insert(job.place(id), id);
                 self.functions.relist(job.function);
             }
-            job::State::Delayed { .. } => function.delayed[job.priority as usize] -= 1,
+            job::State::Delayed { .. } => {
+                function.waiting_bytes += waits;
+                function.delayed[job.priority as usize] += 1;
+            }
+            job::State::Held => {
+                function.waiting_bytes += waits;
+                function.held += 1;
+                self.held.insert(id);
+            }
+            job::State::Running { .. } => {
+                function.running += 1;
+                self.running += 1;
+            }
+            job::State::Over { outcome } => {
+                let at = job.over().map_or(job.submitted, |over| over.at);
+                function.over[ending(outcome)].insert((at, id));
+                self.over.insert((at, id));
+            }
+        }
+        if let Some(deadline) = job.deadline() {
+            self.timers.insert((deadline, id));
+        }
+    }
+
+    /// Takes a job out of the counts and sets of its state.
+    fn leave_state(&mut self, id: JobId, job: &mut Job, out: &mut impl Output) {
+        let function = self.functions.change(job.function);
+        let waits = u64::from(job.content.payload_len());
+        let deadline = job.deadline();
+        match job.state() {
             job::State::Running { by, .. } => {
                 function.running -= 1;
                 self.running -= 1;
+                let is_limited = function.rules.max_running.is_some();
+                if let (Some(counts), Some(start)) = (&mut function.counts, job.last_start()) {
+                    counts.run.add(self.now.micros_since(start));
+                }
                 if job.take_owed().is_some() {
                     // Its GRAB must not stay unanswered.
                     out.fill(by, id, Response::NoJob);
                 }
                 if let Some(peer) = self.peers.get_mut(by) {
                     peer.ties_mut().ended(id);
+                    if peer.is_stopping {
+                        self.close_if_stopped(by, out);
+                    }
+                }
+                if is_limited {
+                    self.functions.relist(job.function);
+                    self.wake(job.function, out);
                 }
             }
+            job::State::Ready => {
+                function.waiting_bytes -= waits;
+                function.ready[job.priority as usize].remove(job.place(id), id);
+                self.functions.relist(job.function);
+            }
+            job::State::Delayed { .. } => {
+                function.waiting_bytes -= waits;
+                function.delayed[job.priority as usize] -= 1;
+            }
+            job::State::Held => {
+                function.waiting_bytes -= waits;
+                function.held -= 1;
+                self.held.remove(&id);
+            }
+            job::State::Over { outcome } => {
+                let at = job.over().map_or(job.submitted, |over| over.at);
+                function.over[ending(outcome)].remove(&(at, id));
+                self.over.remove(&(at, id));
+            }
+        }
+        if let Some(deadline) = deadline {
+            self.timers.remove(&(deadline, id));
         }
     }
 
-    /// Tells all who wait for a job that it failed.
-    fn tell_failed(&self, id: JobId, job: &Job, out: &mut impl Output) {
-        for conn in job.waiting() {
-            reply(out, *conn, Response::WorkFail(self.handle(id)));
+    /// A job that is not over.
+    fn live(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(id).filter(|job| job.over().is_none())
+    }
+
+    /// Tells those who watch, and the job's log, what happened to a job that is still there.
+    fn note(&self, id: JobId, what: What, out: &mut impl Output) {
+        let Some(job) = self.jobs.get(id) else { return };
+        let function = self.functions.get(job.function).name.clone();
+        out.note(Note { at: self.now, job: id, function, kept: job.kept, what });
+    }
+
+    /// A connection as a worker.
+    fn worker(&self, conn: ConnId) -> Worker {
+        let peer = self.peers.get(conn);
+        Worker {
+            conn: conn.0,
+            address: peer.map(|peer| peer.address.to_string()).unwrap_or_default(),
+            client_id: peer.map(|peer| peer.client_id.to_string()).unwrap_or_default(),
         }
     }
 

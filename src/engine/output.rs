@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::protocol::{Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
 
-use super::Record;
+use super::{Note, Record};
 
 /// The engine's only way out. Calls arrive in the order in which things happened, and delivery must keep it:
 /// libraries pair answers with requests by their position on the connection.
@@ -16,6 +16,16 @@ pub trait Output {
     /// The log takes nothing new; what would have to be kept must be refused with this. Ends are taken as long as the
     /// store works at all, also while it has no room for anything else.
     fn persist(&mut self, record: Record<'_>) -> Result<RecordNo, Refusal>;
+
+    /// Whether records are kept anywhere; if not, those that no one waits for need not be made.
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    /// The number of the last record that was taken: what was done so far is safe when the log is, up to it.
+    fn position(&self) -> RecordNo {
+        RecordNo::NONE
+    }
 
     /// Whether the log will never be safe up to `record`, because its store failed.
     fn is_lost(&self, _record: RecordNo) -> bool {
@@ -46,6 +56,14 @@ pub trait Output {
 
     /// Takes a body that is needed no more. To give the memory of a large one back takes long, and can be done later.
     fn discard(&mut self, _body: Bytes) {}
+
+    /// Whether someone wants to know of all that happens to jobs, not only of what their logs need.
+    fn is_watched(&self) -> bool {
+        false
+    }
+
+    /// Tells what happened to a job, for its log and those who watch.
+    fn note(&mut self, _note: Note) {}
 
     /// Ends a connection, once what was sent to it has left.
     fn close(&mut self, conn: ConnId, reason: &'static str);

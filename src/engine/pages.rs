@@ -132,14 +132,21 @@ impl<N: Number, T> Pages<N, T> {
     /// Entries with numbers from `from` on, in order.
     pub fn from(&self, from: N) -> impl Iterator<Item = (N, &T)> {
         let (first, _) = place(from);
-        self.order.range(first..).flat_map(move |number| {
-            let ids = (number * PAGE..(number + 1) * PAGE).map(N::from);
-            ids.filter(move |id| *id >= from).filter_map(|id| Some((id, self.get(id)?)))
-        })
+        let pages = self.order.range(first..).filter_map(|number| {
+            let hash = self.hasher.hash_one(number);
+            self.shards[shard(*number)].find(hash, |page| page.number == *number)
+        });
+        pages.flat_map(Page::entries).skip_while(move |(id, _)| *id < from)
     }
 }
 
 impl<T> Page<T> {
+    /// Its entries with their numbers.
+    fn entries<N: Number>(&self) -> impl Iterator<Item = (N, &T)> {
+        let bits = (0..PAGE).filter(|bit| self.used & (1 << bit) != 0);
+        bits.map(|bit| N::from(self.number * PAGE + bit)).zip(&self.entries)
+    }
+
     /// Where the entry of this bit lies, or would.
     fn index(&self, bit: u32) -> usize {
         (self.used & (bit - 1)).count_ones() as usize

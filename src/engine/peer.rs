@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
-use crate::types::{FunctionId, IpAddr, JobId};
+use crate::types::{FunctionId, IpAddr, JobId, Timestamp};
 
 /// One connection. Small: there may be very many that only wait.
 #[derive(Debug)]
@@ -14,9 +14,15 @@ pub(super) struct Peer {
     pub address: IpAddr,
     /// Gets WORK_EXCEPTION rather than WORK_FAIL.
     pub exceptions: bool,
+    /// It gets no more jobs: an operator asked it to stop.
+    pub is_stopping: bool,
     /// As SET_CLIENT_ID gave it, fit to be listed; empty if it never did.
     pub client_id: Box<str>,
     pub sleep: Sleep,
+    /// When it came.
+    pub connected: Timestamp,
+    /// When it last said something.
+    pub heard: Timestamp,
     ties: Option<Box<Ties>>,
 }
 
@@ -73,8 +79,17 @@ pub(super) enum Sleep {
 }
 
 impl Peer {
-    pub fn new(address: IpAddr, exceptions: bool) -> Self {
-        Self { address, exceptions, client_id: Box::default(), sleep: Sleep::Awake, ties: None }
+    pub fn new(address: IpAddr, exceptions: bool, now: Timestamp) -> Self {
+        Self {
+            address,
+            exceptions,
+            is_stopping: false,
+            client_id: Box::default(),
+            sleep: Sleep::Awake,
+            connected: now,
+            heard: now,
+            ties: None,
+        }
     }
 
     pub fn ties(&self) -> &Ties {
@@ -144,6 +159,6 @@ mod tests {
 
     #[test]
     fn a_connection_that_only_waits_stays_small() {
-        assert_eq!(size_of::<Peer>(), 64);
+        assert_eq!(size_of::<Peer>(), 80);
     }
 }

@@ -86,7 +86,12 @@ impl Ready {
 
     /// The job that is next.
     pub fn first(&self) -> Option<JobId> {
-        let unmoved = self.pages().next().map(|(page, bits)| first_of(page, bits));
+        let before_last = self.pages.first_key_value().map(|(page, bits)| first_of(*page, *bits));
+        let last = (self.last.bits != 0).then(|| first_of(self.last.number, self.last.bits));
+        let unmoved = before_last.or(last);
+        if self.moved.is_empty() {
+            return unmoved;
+        }
         match (unmoved, self.moved.first()) {
             (Some(id), Some((place, moved))) => Some(if *place < id.0 { *moved } else { id }),
             (Some(id), None) => Some(id),
@@ -94,15 +99,32 @@ impl Ready {
         }
     }
 
-    fn pages(&self) -> impl Iterator<Item = (u64, u64)> {
-        let last = (self.last.bits != 0).then_some((self.last.number, self.last.bits));
-        self.pages.iter().map(|(page, bits)| (*page, *bits)).chain(last)
+    /// The job that stands last.
+    pub fn last(&self) -> Option<JobId> {
+        let unmoved = self.pages_from(0).next_back().map(|(page, bits)| last_of(page, bits));
+        match (unmoved, self.moved.last()) {
+            (Some(id), Some((place, moved))) => Some(if *place > id.0 { *moved } else { id }),
+            (Some(id), None) => Some(id),
+            (None, moved) => moved.map(|(_, id)| *id),
+        }
+    }
+
+    fn pages_from(&self, first: u64) -> impl DoubleEndedIterator<Item = (u64, u64)> {
+        let last =
+            (self.last.bits != 0 && self.last.number >= first).then_some((self.last.number, self.last.bits));
+        self.pages.range(first..).map(|(page, bits)| (*page, *bits)).chain(last)
     }
 
     /// Places and jobs, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, JobId)> {
-        let mut unmoved = self.pages().flat_map(|(page, bits)| jobs_of(page, bits)).peekable();
-        let mut moved = self.moved.iter().copied().peekable();
+        self.from((0, JobId(0)))
+    }
+
+    /// The same from a place on, and at that place from a job on.
+    pub fn from(&self, from: (u64, JobId)) -> impl Iterator<Item = (u64, JobId)> {
+        let unmoved = self.pages_from(page(JobId(from.0))).flat_map(|(page, bits)| jobs_of(page, bits));
+        let mut unmoved = unmoved.skip_while(move |id| (id.0, *id) < from).peekable();
+        let mut moved = self.moved.range(from..).copied().peekable();
         std::iter::from_fn(move || match (unmoved.peek(), moved.peek()) {
             (Some(id), Some((place, _))) if *place < id.0 => moved.next(),
             (Some(_), _) => unmoved.next().map(|id| (id.0, id)),
@@ -121,6 +143,10 @@ fn bit(id: JobId) -> u64 {
 
 fn first_of(page: u64, bits: u64) -> JobId {
     JobId(page * u64::from(u64::BITS) + u64::from(bits.trailing_zeros()))
+}
+
+fn last_of(page: u64, bits: u64) -> JobId {
+    JobId(page * u64::from(u64::BITS) + u64::from(63 - bits.leading_zeros()))
 }
 
 fn jobs_of(page: u64, mut bits: u64) -> impl Iterator<Item = JobId> {
@@ -152,6 +178,7 @@ mod tests {
                 prop_assert_eq!(ready.contains(place, id), inserts);
                 prop_assert_eq!(ready.len(), model.len());
                 prop_assert_eq!(ready.first(), model.first().map(|(_, id)| *id));
+                prop_assert_eq!(ready.last(), model.last().map(|(_, id)| *id));
                 prop_assert!(ready.iter().eq(model.iter().copied()));
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! The published protocol names five fields and counts days of the week from 0 = Monday. They are read as cron
 //! reads them: numbers, names, `*`, lists, ranges and steps; an empty field is `*`. Times are UTC. If the job of the
-//! last time is still there, an equal unique id joins the two, so a slow job does not pile up.
+//! last time is still there, an equal unique id joins the two, so a slow job does not pile up. Over HTTP a schedule may
+//! have a time zone, count days as cron does, and say what becomes of times that were missed or overlap.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,28 +11,53 @@ use std::str::FromStr as _;
 
 use bytes::Bytes;
 use chrono::{DateTime, Datelike as _, Utc};
+use chrono_tz::Tz;
 use croner::{Cron, YEAR_UPPER_LIMIT};
 
 use super::job::Job;
 use super::{Engine, Output, Record};
+use crate::policy::{Misfire, Overlap, Plan};
 use crate::protocol::{Refusal, Response, Spec};
-use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
+use crate::types::{ConnId, FunctionId, JobId, Priority, RecordNo, Timestamp};
 
 /// A recurring job.
 #[derive(Debug)]
 pub(super) struct Schedule {
     pub function: FunctionId,
-    /// The five fields as they came.
-    pub fields: String,
+    pub plan: Plan,
     pub spec: Spec,
     pub next: Timestamp,
     cron: Box<Cron>,
+    zone: Tz,
 }
 
 impl Schedule {
     /// Bytes of memory it is accounted with.
     pub fn cost(&self) -> u64 {
         Job::cost_of_schedule(&self.spec)
+    }
+
+    /// Its fields in plain words.
+    pub fn words(&self) -> String {
+        let words = self.cron.describe();
+        // The years that are searched are ours, not the schedule's.
+        words.split_once(", in year ").map_or(words.clone(), |(words, _)| format!("{words}."))
+    }
+
+    /// The next times it is submitted, at most so many.
+    pub fn next_times(&self, from: Timestamp, most: usize) -> Vec<Timestamp> {
+        let next = |after: &Timestamp| next_after(&self.cron, self.zone, *after);
+        std::iter::successors(next(&from), next).take(most).collect()
+    }
+
+    /// A plan that is understood, from now on.
+    fn new(function: FunctionId, plan: Plan, spec: Spec, now: Timestamp) -> Result<Self, Refusal> {
+        let (fields, cron) = parse(&plan.fields, plan.monday_is_zero, now)?;
+        let zone = zone(&plan.zone)?;
+        let next = next_after(&cron, zone, now)
+            .ok_or_else(|| Refusal::invalid(format!("The schedule '{fields}' never comes round")))?;
+        let plan = Plan { fields, ..plan };
+        Ok(Self { function, plan, spec, next, cron: Box::new(cron), zone })
     }
 }
 
@@ -46,6 +72,10 @@ pub(super) struct Schedules {
 impl Schedules {
     pub fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    pub fn get(&self, id: JobId) -> Option<&Schedule> {
+        self.by_id.get(&id)
     }
 
     pub fn contains(&self, id: JobId) -> bool {
@@ -93,80 +123,177 @@ impl Engine {
         spec: Spec,
         out: &mut impl Output,
     ) -> Result<(), Refusal> {
-        let (fields, cron) = parse(fields, self.now)?;
-        let next = next_after(&cron, self.now)
-            .ok_or_else(|| Refusal::invalid(format!("The schedule '{fields}' never comes round")))?;
-        let known = self.functions.find(spec.function());
-        let known = known.and_then(|function| self.schedules.find(function, &spec));
-        self.check_room_for_schedule(known, &spec)?;
-        let function = self.find_or_create_function(spec.function())?;
-        let id = known.unwrap_or_else(|| JobId(self.next_number()));
-        let schedule = Schedule { function, fields, spec: spec.to_kept(), next, cron: Box::new(cron) };
-        let record = out.persist(Record::Scheduled {
-            id,
-            fields: Cow::Borrowed(&schedule.fields),
-            spec: Cow::Borrowed(&schedule.spec),
-        })?;
-        self.remove_schedule(id);
-        self.insert_schedule(id, schedule);
+        let plan = Plan { fields: joined(fields)?, monday_is_zero: true, ..Plan::default() };
+        let (id, record) = self.put_schedule(None, plan, spec, out)?;
         out.send(conn, record, Response::JobCreated(self.handle(id)));
         Ok(())
     }
 
-    /// One that is replaced makes room: what an application declares at each start is never too much the next time.
-    fn check_room_for_schedule(&self, replaced: Option<JobId>, spec: &Spec) -> Result<(), Refusal> {
-        let replaced = replaced.and_then(|id| self.schedules.by_id.get(&id));
-        let released = replaced.map_or(0, Schedule::cost);
-        let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
-        if is_full || self.usage.bytes - released + Job::cost_of_schedule(spec) > self.settings.max_memory {
-            return Err(Refusal::QUEUE_FULL);
-        }
-        Ok(())
+    /// Makes a recurring job, or gives the one with this number, or else the one with this function and unique id,
+    /// another plan and payload. Returns its number, and the record that must be safe before that is told.
+    ///
+    /// # Errors
+    /// The plan is not understood or never comes round, there is no room, or the store cannot keep it.
+    pub fn put_schedule(
+        &mut self,
+        id: Option<JobId>,
+        plan: Plan,
+        spec: Spec,
+        out: &mut impl Output,
+    ) -> Result<(JobId, RecordNo), Refusal> {
+        self.check_submit(&spec)?;
+        let known = self.functions.find(spec.function());
+        let known = id.or_else(|| known.and_then(|function| self.schedules.find(function, &spec)));
+        // Refused before anything is changed.
+        Schedule::new(FunctionId(0), plan.clone(), spec.to_kept(), self.now)?;
+        self.make_room_for_schedule(known, &spec, out)?;
+        let function = self.find_or_create_function(spec.function())?;
+        let schedule = Schedule::new(function, plan, spec.to_kept(), self.now)?;
+        let id = known.unwrap_or_else(|| JobId(self.next_number()));
+        let record = out.persist(Record::Scheduled {
+            id,
+            plan: Cow::Borrowed(&schedule.plan),
+            spec: Cow::Borrowed(&schedule.spec),
+        })?;
+        self.remove_schedule(id);
+        self.insert_schedule(id, schedule);
+        Ok((id, record))
     }
 
-    /// Submits the job of a schedule whose time has come, and sets the next time. Times that passed meanwhile
-    /// are not made up for.
+    /// A recurring job stops being submitted, or goes on. Whether there is such a one.
+    ///
+    /// # Errors
+    /// The store cannot keep it.
+    pub fn pause_schedule(
+        &mut self,
+        id: JobId,
+        paused: bool,
+        out: &mut impl Output,
+    ) -> Result<bool, Refusal> {
+        let Some(schedule) = self.schedules.by_id.get_mut(&id) else { return Ok(false) };
+        let plan = Plan { paused, ..schedule.plan.clone() };
+        out.persist(Record::Scheduled {
+            id,
+            plan: Cow::Borrowed(&plan),
+            spec: Cow::Borrowed(&schedule.spec),
+        })?;
+        schedule.plan = plan;
+        Ok(true)
+    }
+
+    /// A recurring job ends. Whether there was such a one.
+    ///
+    /// # Errors
+    /// The store cannot keep it.
+    pub fn delete_schedule(&mut self, id: JobId, out: &mut impl Output) -> Result<bool, Refusal> {
+        if !self.schedules.contains(id) {
+            return Ok(false);
+        }
+        // Whoever is told that it is gone must not see it again after a crash.
+        out.persist(Record::Unscheduled(id))?;
+        self.forget_schedule(id);
+        Ok(true)
+    }
+
+    /// Submits the job of a recurring job now, whatever its plan. The number of the job that was submitted, or joined.
+    ///
+    /// # Errors
+    /// There is no such recurring job, or a submit would be refused.
+    pub fn run_schedule_now(&mut self, id: JobId, out: &mut impl Output) -> Result<JobId, Refusal> {
+        let schedule = self.schedules.get(id).ok_or_else(|| Refusal::invalid("There is no such schedule"))?;
+        let (function, spec) = (schedule.function, schedule.spec.clone());
+        self.submit_scheduled(id, function, &spec, out)
+    }
+
+    /// One that is replaced makes room: what an application declares at each start is never too much the next time.
+    fn make_room_for_schedule(
+        &mut self,
+        replaced: Option<JobId>,
+        spec: &Spec,
+        out: &mut impl Output,
+    ) -> Result<(), Refusal> {
+        let replaced = replaced.and_then(|id| self.schedules.by_id.get(&id));
+        let released = replaced.map_or(0, Schedule::cost);
+        if replaced.is_none() && self.schedules.len() >= self.settings.max_functions {
+            return Err(Refusal::QUEUE_FULL);
+        }
+        self.make_room(Job::cost_of_schedule(spec).saturating_sub(released), out)
+    }
+
+    /// Submits the job of a schedule whose time has come, and sets the next time.
     pub(super) fn run_schedule(&mut self, id: JobId, out: &mut impl Output) {
         let Some(schedule) = self.schedules.by_id.get_mut(&id) else { return };
         let (function, spec) = (schedule.function, schedule.spec.clone());
-        if let Some(next) = next_after(&schedule.cron, self.now) {
+        if let Some(next) = next_after(&schedule.cron, schedule.zone, self.now) {
             schedule.next = next;
             self.timers.insert((next, id));
         }
-        if self.draining.is_some() {
-            return;
+        let (is_paused, overlap) = (schedule.plan.paused, schedule.plan.overlap);
+        let last_job = JobId(schedule.plan.last_job);
+        let is_there = overlap == Overlap::Skip && self.live(last_job).is_some();
+        if !is_paused
+            && !is_there
+            && self.draining.is_none()
+            && let Err(refusal) = self.submit_scheduled(id, function, &spec, out)
+        {
+            tracing::warn!(schedule = %self.handle(id), "a recurring job was not queued: {refusal}");
         }
-        let queued = match self.find_joined(function, &spec) {
-            Some(known) => self.join(known, None, out),
-            None => self
-                .new_job(function, Priority::Normal, None, &spec)
-                .and_then(|job| self.create(job, &spec, None, out).map(drop)),
-        };
-        match queued {
-            Ok(()) => self.wake(function, out),
-            Err(refusal) => {
-                tracing::warn!(schedule = %self.handle(id), "a recurring job was not queued: {refusal}");
+        self.remember_run(id, out);
+    }
+
+    fn submit_scheduled(
+        &mut self,
+        id: JobId,
+        function: FunctionId,
+        spec: &Spec,
+        out: &mut impl Output,
+    ) -> Result<JobId, Refusal> {
+        if self.draining.is_some() {
+            return Err(Refusal::SHUTDOWN);
+        }
+        let job = match self.find_joined(function, spec, false) {
+            Some(answer) if self.live(answer).is_none() => return Ok(answer),
+            Some(known) => self.join(known, None, out).map(|()| known)?,
+            None => {
+                let job = self.new_job(function, Priority::Normal, None, spec, out)?;
+                self.create(job, spec, None, out)?
             }
+        };
+        if let Some(schedule) = self.schedules.by_id.get_mut(&id) {
+            schedule.plan.last_job = job.0;
+        }
+        self.wake(function, out);
+        Ok(job)
+    }
+
+    /// Writes what a restart must know of what a schedule did. If that fails it is forgotten.
+    fn remember_run(&mut self, id: JobId, out: &mut impl Output) {
+        let Some(schedule) = self.schedules.by_id.get_mut(&id) else { return };
+        if schedule.plan.has_memory() {
+            schedule.plan.next = schedule.next.as_micros();
+            let (plan, spec) = (Cow::Borrowed(&schedule.plan), Cow::Borrowed(&schedule.spec));
+            let _ = out.persist(Record::Scheduled { id, plan, spec });
         }
     }
 
     fn insert_schedule(&mut self, id: JobId, schedule: Schedule) {
-        self.functions.get_mut(schedule.function).schedules += 1;
+        let function = self.functions.get_mut(schedule.function);
+        function.schedules += 1;
+        function.is_memory = false;
         self.usage.bytes += schedule.cost();
         self.timers.insert((schedule.next, id));
         self.schedules.insert(id, schedule);
     }
 
-    /// A recurring job from the log. Times that passed meanwhile are not made up for.
-    pub(super) fn restore_schedule(&mut self, id: JobId, fields: &str, spec: Spec) -> Result<(), Refusal> {
-        let texts: Vec<Bytes> =
-            fields.split(' ').map(|field| Bytes::copy_from_slice(field.as_bytes())).collect();
-        let fields = texts.try_into().map_err(|_| Refusal::invalid("A schedule has five fields"))?;
-        let (fields, cron) = parse(&fields, self.now)?;
-        let next =
-            next_after(&cron, self.now).ok_or_else(|| Refusal::invalid("The schedule never comes round"))?;
-        let function = self.functions.find_or_create(spec.function());
-        self.insert_schedule(id, Schedule { function, fields, spec, next, cron: Box::new(cron) });
+    /// A recurring job from the log. Times that passed meanwhile are made up for by one, if its plan says so.
+    pub(super) fn restore_schedule(&mut self, id: JobId, plan: Plan, spec: Spec) -> Result<(), Refusal> {
+        let missed = plan.misfire == Misfire::Once && plan.next > 0 && plan.next <= self.now.as_micros();
+        let function = self.make_function(spec.function());
+        let mut schedule = Schedule::new(function, plan, spec, self.now)?;
+        if missed {
+            schedule.next = self.now;
+        }
+        self.insert_schedule(id, schedule);
         Ok(())
     }
 
@@ -190,13 +317,29 @@ impl Engine {
 /// comes, as 30 February, must not be looked for until the end of the calendar while everyone else waits.
 const YEARS: i32 = 100;
 
-fn parse(fields: &[Bytes; 5], now: Timestamp) -> Result<(String, Cron), Refusal> {
+/// The five fields of a packet as one text.
+fn joined(fields: &[Bytes; 5]) -> Result<String, Refusal> {
     let mut texts = Vec::with_capacity(5);
     for field in fields {
         let text = std::str::from_utf8(field).ok().map(str::trim);
-        let text = text.filter(|text| text.chars().all(|char| char.is_ascii_graphic()) && text.len() <= 256);
+        let text = text.filter(|text| text.chars().all(|char| char.is_ascii_graphic()));
         let text = text.ok_or_else(|| Refusal::invalid("A field of the schedule is not readable"))?;
         texts.push(if text.is_empty() { "*" } else { text });
+    }
+    Ok(texts.join(" "))
+}
+
+fn zone(name: &str) -> Result<Tz, Refusal> {
+    if name.is_empty() {
+        return Ok(Tz::UTC);
+    }
+    name.parse().map_err(|_| Refusal::invalid(format!("There is no time zone {name:?}; as in Europe/Berlin")))
+}
+
+fn parse(fields: &str, monday_is_zero: bool, now: Timestamp) -> Result<(String, Cron), Refusal> {
+    let mut texts: Vec<&str> = fields.split_whitespace().collect();
+    if texts.len() != 5 || fields.len() > 5 * 257 || !fields.is_ascii() {
+        return Err(Refusal::invalid("A schedule has five fields of at most 256 characters"));
     }
     let shown = texts.join(" ");
     let invalid = |why: String| Refusal::invalid(format!("The schedule '{shown}' is not valid: {why}"));
@@ -204,7 +347,8 @@ fn parse(fields: &[Bytes; 5], now: Timestamp) -> Result<(String, Cron), Refusal>
     if texts.iter().any(|text| text.split(',').any(str::is_empty)) {
         return Err(invalid("a list has an empty entry".to_owned()));
     }
-    let weekdays = cron_weekdays(texts[4]).map_err(invalid)?;
+    let weekdays =
+        if monday_is_zero { cron_weekdays(texts[4]).map_err(invalid)? } else { texts[4].to_owned() };
     texts[4] = &weekdays;
     let year = calendar(now).map_or(YEAR_UPPER_LIMIT, |now| now.year()).min(YEAR_UPPER_LIMIT);
     let years = format!("{year}-{}", (year + YEARS).min(YEAR_UPPER_LIMIT));
@@ -240,8 +384,8 @@ fn cron_weekdays(field: &str) -> Result<String, String> {
     Ok(moved)
 }
 
-fn next_after(cron: &Cron, now: Timestamp) -> Option<Timestamp> {
-    let next = cron.find_next_occurrence(&calendar(now)?, false).ok()?;
+fn next_after(cron: &Cron, zone: Tz, now: Timestamp) -> Option<Timestamp> {
+    let next = cron.find_next_occurrence(&calendar(now)?.with_timezone(&zone), false).ok()?;
     u64::try_from(next.timestamp_micros()).ok().map(Timestamp::from_micros)
 }
 
@@ -254,13 +398,13 @@ mod tests {
     use super::*;
     use crate::engine::{Drain, Seed, Settings};
     use crate::protocol::{Frame, Kind, Request};
-    use crate::types::RecordNo;
 
     fn next(fields: [&'static str; 5], now: &str) -> Result<String, Refusal> {
         let now = DateTime::parse_from_rfc3339(now).unwrap().timestamp_micros();
         let now = Timestamp::from_micros(now as u64);
-        let (_, cron) = parse(&fields.map(|field| Bytes::from_static(field.as_bytes())), now)?;
-        let next = next_after(&cron, now).unwrap();
+        let fields = joined(&fields.map(|field| Bytes::from_static(field.as_bytes())))?;
+        let (_, cron) = parse(&fields, true, now)?;
+        let next = next_after(&cron, Tz::UTC, now).unwrap();
         let next = DateTime::<Utc>::from_timestamp_micros(next.as_micros() as i64).unwrap();
         Ok(next.format("%a %F %T").to_string())
     }
@@ -306,10 +450,10 @@ mod tests {
     fn what_never_comes_is_not_looked_for_until_the_end_of_time() {
         let now = Timestamp::from_secs(1_800_000_000);
         let next = |fields: [&'static str; 5]| {
-            let (_, cron) = parse(&fields.map(|field| Bytes::from_static(field.as_bytes())), now).unwrap();
+            let (_, cron) = parse(&fields.join(" "), true, now).unwrap();
             assert!(cron.pattern.year_match(2027 + YEARS).unwrap());
             assert!(!cron.pattern.year_match(2027 + YEARS + 1).unwrap());
-            next_after(&cron, now)
+            next_after(&cron, Tz::UTC, now)
         };
         assert_eq!(next(["0", "0", "30", "2", "*"]), None);
         assert_eq!(next(["0", "0", "31W", "2,4,6", "*"]), None);
@@ -366,11 +510,11 @@ mod tests {
 
     #[test]
     fn what_was_declared_can_be_declared_again_when_there_is_no_room_for_more() {
-        let every_minute: &[&[u8]] = &[b"f", b"u", b"*", b"*", b"*", b"*", b"*", &[b'x'; 200]];
-        let another: &[&[u8]] = &[b"f", b"v", b"*", b"*", b"*", b"*", b"*", &[b'x'; 200]];
+        let every_minute: &[&[u8]] = &[b"f", b"u", b"*", b"*", b"*", b"*", b"*", &[b'x'; 600]];
+        let another: &[&[u8]] = &[b"f", b"v", b"*", b"*", b"*", b"*", b"*", &[b'x'; 600]];
         let bounds = [
             Settings { max_functions: 1, ..Settings::default() },
-            Settings { max_memory: 700, ..Settings::default() },
+            Settings { max_memory: 1300, ..Settings::default() },
         ];
         for settings in bounds {
             let (mut engine, mut out) = (engine(settings), Refused::default());

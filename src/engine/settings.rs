@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use crate::policy::{Policy, Rules};
+
 /// Rules and bounds of the queue manager.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// What stands before the colon and the number of every job handle. At most
     /// [`Settings::MAX_HANDLE_PREFIX`] bytes, so that 20 digits fit into the 63 bytes libraries allow.
     pub handle_prefix: String,
-    /// How many times a job may be handed out before it is given up because its worker vanished or ran out
-    /// of time. `None`: as often as it takes.
-    pub attempts: Option<u32>,
+    /// What holds for every function, as far as no policy says otherwise.
+    pub rules: Rules,
+    /// Policies of the configuration file, by pattern.
+    pub policies: Vec<(String, Policy)>,
     /// How many sleeping workers are woken for each job that is ready; [`u32::MAX`] wakes all.
     pub wake_per_job: u32,
     /// Every connection behaves as if it had sent OPTION_REQ `exceptions`.
@@ -47,7 +50,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             handle_prefix: "H:gearhouse".into(),
-            attempts: None,
+            rules: Rules::default(),
+            policies: Vec::new(),
             wake_per_job: 1,
             exceptions: false,
             max_unique: 1024,

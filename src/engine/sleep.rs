@@ -1,8 +1,9 @@
 //! PRE_SLEEP and NOOP, and the one rule for waking.
 //!
-//! As long as a function has ready jobs, that many of its sleepers (times [`wake_per_job`]), or all of them, have
-//! been sent a NOOP for it which they have not answered. [`Engine::wake`] restores the rule and is called wherever
-//! it can break: a job became ready; a woken worker took something else, left, lost the ability, or is overdue.
+//! As long as a function has ready jobs that its rules let be handed out, that many of its sleepers (times
+//! [`wake_per_job`]), or all of them, have been sent a NOOP for it which they have not answered. [`Engine::wake`]
+//! restores the rule and is called wherever it can break: a job became ready; the rules let more be handed out; a woken
+//! worker took something else, left, lost the ability, or is overdue.
 //!
 //! Finding a sleeper must cost nothing per worker or ability. So each function has a line of those who *may* be
 //! asleep. Whoever is found awake leaves the line and comes back when it next falls asleep: each step along a line
@@ -53,14 +54,14 @@ impl Engine {
         }
         loop {
             let entry = self.functions.get_mut(function);
-            let wanted = entry.ready_count().saturating_mul(self.settings.wake_per_job as usize);
+            let wanted = entry.open_count().saturating_mul(self.settings.wake_per_job as usize);
             if entry.woken >= wanted {
                 return;
             }
             let Some((_, conn)) = entry.line.pop_first() else { return };
             let Some(peer) = self.peers.get_mut(conn) else { continue };
             peer.ties_mut().leave_line(function);
-            if peer.sleep == Sleep::Asleep {
+            if peer.sleep == Sleep::Asleep && !peer.is_stopping {
                 self.call(conn, function, out);
             }
         }

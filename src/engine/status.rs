@@ -10,7 +10,7 @@ impl Engine {
     /// A recurring job is known and never running; the jobs it submits have handles of their own.
     pub(super) fn get_status(&self, conn: ConnId, handle: &Bytes, out: &mut impl Output) {
         let id = Handle::parse(&self.settings.handle_prefix, handle);
-        let of_job = id.and_then(|id| self.jobs.get(id)).map(|job| job.progress());
+        let of_job = id.and_then(|id| self.live(id)).map(|job| job.progress());
         let of_schedule = || {
             let waits = Progress { running: false, numbers: StatusNumbers::default() };
             id.filter(|id| self.schedules.contains(*id)).map(|_| waits)
@@ -19,7 +19,7 @@ impl Engine {
     }
 
     pub(super) fn get_status_unique(&self, conn: ConnId, unique: &Bytes, out: &mut impl Output) {
-        let job = self.uniques.find_anywhere(&self.jobs, unique).and_then(|id| self.jobs.get(id));
+        let job = self.uniques.find_anywhere(&self.jobs, unique).and_then(|id| self.live(id));
         let progress = job.map(|job| job.progress());
         let waiting = job.map_or(0, |job| job.waiting().len());
         reply(out, conn, Response::StatusUnique { unique, progress, waiting });

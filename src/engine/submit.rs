@@ -2,23 +2,51 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use super::content::Content;
 use super::function::Functions;
-use super::job::{Job, State};
+use super::job::Job;
 use super::unique::Key;
-use super::{Engine, Output, Record, refuse};
-use crate::protocol::{Mode, Refusal, Response, Spec, Submit};
+use super::{Engine, Output, Record, What, refuse, reply};
+use crate::policy::Terms;
+use crate::protocol::{Kind, Mode, Refusal, Response, Spec, Submit};
 use crate::types::{ConnId, FunctionId, JobId, Printable, Priority, RecordNo, Timestamp};
+
+/// Jobs that are over and make room for one new one, at most.
+const MOST_RETIRED: usize = 16;
 
 impl Engine {
     /// Answers with exactly one JOB_CREATED or ERROR.
     pub(super) fn submit(&mut self, conn: ConnId, submit: Submit, out: &mut impl Output) {
-        if let Err(refusal) = self.try_submit(conn, submit, out) {
+        if let Err(refusal) = self.try_submit(conn, submit, None, out) {
             refuse(out, conn, &refusal);
         }
     }
 
-    fn try_submit(&mut self, conn: ConnId, submit: Submit, out: &mut impl Output) -> Result<(), Refusal> {
+    /// The same for a submit that asks for more than the protocol knows.
+    pub fn submit_on_terms(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        submit: Submit,
+        terms: Terms,
+        out: &mut impl Output,
+    ) {
+        self.advance_clock(now);
+        let terms = Some(terms).filter(|terms| *terms != Terms::default()).map(Box::new);
+        if let Err(refusal) = self.try_submit(conn, submit, terms, out) {
+            refuse(out, conn, &refusal);
+        }
+    }
+
+    fn try_submit(
+        &mut self,
+        conn: ConnId,
+        submit: Submit,
+        terms: Option<Box<Terms>>,
+        out: &mut impl Output,
+    ) -> Result<(), Refusal> {
         let Submit { mode, priority, spec } = submit;
         self.check_submit(&spec)?;
         let due = match mode {
@@ -28,13 +56,19 @@ impl Engine {
         };
         let waiter = matches!(mode, Mode::Foreground).then_some(conn);
         let function = self.find_or_create_function(spec.function())?;
-        let id = match self.find_joined(function, &spec) {
+        let id = match self.find_joined(function, &spec, waiter.is_some()) {
+            Some(id) if self.jobs.get(id).is_some_and(|job| job.over().is_some()) => {
+                return self.answer_with(id, conn, waiter, out);
+            }
             Some(id) => {
                 self.join(id, waiter, out)?;
                 id
             }
             None => {
-                let job = self.new_job(function, priority, due, &spec)?;
+                let mut job = self.new_job(function, priority, due, &spec, out)?;
+                if let Some(terms) = terms {
+                    job.set_terms(terms);
+                }
                 self.create(job, &spec, waiter, out)?
             }
         };
@@ -49,7 +83,7 @@ impl Engine {
         Ok(())
     }
 
-    fn check_submit(&self, spec: &Spec) -> Result<(), Refusal> {
+    pub(super) fn check_submit(&self, spec: &Spec) -> Result<(), Refusal> {
         if self.draining.is_some() {
             return Err(Refusal::SHUTDOWN);
         }
@@ -71,37 +105,108 @@ impl Engine {
         if self.functions.len() >= self.settings.max_functions || is_full {
             return Err(Refusal::TOO_MANY_FUNCTIONS);
         }
-        let function = self.functions.find_or_create(name);
+        let function = self.make_function(name);
         self.expire_if_unused(function);
         Ok(function)
     }
 
+    /// The same without bounds, for what the log brings back.
+    pub(super) fn make_function(&mut self, name: &[u8]) -> FunctionId {
+        self.functions.find(name).unwrap_or_else(|| {
+            let function = self.functions.find_or_create(name);
+            self.give_rules(function);
+            function
+        })
+    }
+
     /// A job that nothing refuses: the queue limit is a threshold on all jobs of the function, running ones
-    /// included (reference, section 3.13).
+    /// included (reference, section 3.13). What is kept of jobs that are over makes room.
     pub(super) fn new_job(
-        &self,
+        &mut self,
         function: FunctionId,
         priority: Priority,
         due: Option<Timestamp>,
         spec: &Spec,
+        out: &mut impl Output,
     ) -> Result<Job, Refusal> {
         let entry = self.functions.get(function);
         let limit = entry.limits[priority as usize];
-        let is_full = limit.is_some_and(|limit| entry.total() >= limit as usize);
+        let is_full = limit.is_some_and(|limit| entry.total() >= limit as usize)
+            || entry.rules.max_waiting.is_some_and(|most| entry.waiting_count() as u64 >= most)
+            || entry
+                .rules
+                .max_waiting_bytes
+                .is_some_and(|most| entry.waiting_bytes.saturating_add(u64::from(spec.payload_len())) > most);
         if is_full {
             return Err(Refusal::QUEUE_FULL);
         }
+        let has_timeout = entry.rules.wait_timeout.is_some() && due.is_none();
         let content = Content::new(spec);
-        if self.usage.bytes + Job::cost(&content) > self.settings.max_memory {
-            return Err(Refusal::QUEUE_FULL);
+        let cost = Job::cost(&content);
+        if self.usage.bytes + cost > self.settings.max_memory {
+            self.make_room(cost, out)?;
         }
-        Ok(Job::new(content, function, priority, due))
+        let mut job = Job::new(content, function, priority, due, self.now);
+        if has_timeout {
+            let timeout = self.wait_timeout(&job);
+            job.wait_at_most(self.now, timeout);
+        }
+        Ok(job)
     }
 
-    /// The live job that this submit joins.
-    pub(super) fn find_joined(&self, function: FunctionId, spec: &Spec) -> Option<JobId> {
+    /// Room in memory for something new: what is kept of jobs that are over gives way, a bounded number of them.
+    pub(super) fn make_room(&mut self, cost: u64, out: &mut impl Output) -> Result<(), Refusal> {
+        for _ in 0..MOST_RETIRED {
+            if self.usage.bytes + cost <= self.settings.max_memory {
+                break;
+            }
+            let Some((_, oldest)) = self.over.first().copied() else { break };
+            self.retire(oldest, out);
+        }
+        if self.usage.bytes + cost > self.settings.max_memory { Err(Refusal::QUEUE_FULL) } else { Ok(()) }
+    }
+
+    /// One more submit is answered with a job that has ended. In the foreground nothing waits for the disk.
+    fn answer_with(
+        &self,
+        id: JobId,
+        conn: ConnId,
+        waiter: Option<ConnId>,
+        out: &mut impl Output,
+    ) -> Result<(), Refusal> {
+        let Some(job) = self.jobs.get(id) else { return Ok(()) };
+        if waiter.is_none() && job.kept && out.is_lost(job.record) {
+            return Err(Refusal::STORE_FAILED);
+        }
+        let handle = self.handle(id);
+        let after = if waiter.is_none() { job.record } else { RecordNo::NONE };
+        out.send(conn, after, Response::JobCreated(handle));
+        let result = job.over().and_then(|over| over.result.as_ref()).filter(|_| waiter.is_some());
+        if let Some(result) = result {
+            let body: Bytes = handle.with_bytes(|text| [text, b"\0", result.as_ref()].concat()).into();
+            reply(out, conn, Response::Work { kind: Kind::WorkComplete, body: &body });
+        }
+        Ok(())
+    }
+
+    /// The live job that this submit joins, or one that has ended and whose answer is the answer to this one too. A
+    /// submit that needs the result needs it at hand.
+    pub(super) fn find_joined(
+        &mut self,
+        function: FunctionId,
+        spec: &Spec,
+        needs_result: bool,
+    ) -> Option<JobId> {
         let key = Key::of(function, spec.unique(), spec.payload())?;
-        self.uniques.find(&self.jobs, function, key)
+        let id = self.uniques.find(&self.jobs, function, key)?;
+        let Some(over) = self.jobs.get(id)?.over() else { return Some(id) };
+        let is_answer = over.answers_until.is_some_and(|until| until > self.now)
+            && (!needs_result || over.result.is_some());
+        if is_answer {
+            return Some(id);
+        }
+        self.stop_answering(id);
+        None
     }
 
     /// Puts a new job where its state belongs, unless it must be kept and cannot. The caller answers, then wakes.
@@ -120,28 +225,23 @@ impl Engine {
             }
             None => job.keep(id, spec, out)?,
         }
-        let record = job.record;
+        let (record, function) = (job.record, job.function);
+        self.functions.change(function).counts.get_or_insert_default().submitted += 1;
         self.insert(id, job);
         self.consider_eviction(id, record);
+        if out.is_watched() {
+            self.note(id, What::Submitted, out);
+        }
         Ok(id)
     }
 
     /// Enters a job into every table, as its state says.
     pub(super) fn insert(&mut self, id: JobId, job: Job) {
         self.usage.add(&job.content);
-        let function = job.function;
-        let entry = self.functions.get_mut(function);
-        match job.state() {
-            State::Delayed { until } => {
-                entry.delayed[job.priority as usize] += 1;
-                self.timers.insert((until, id));
-            }
-            State::Ready | State::Running { .. } => {
-                entry.ready[job.priority as usize].insert(job.place(id), id);
-                self.functions.relist(function);
-            }
+        self.enter_state(id, &job);
+        if job.over().is_none_or(|over| over.answers_until.is_some()) {
+            self.uniques.insert(&self.jobs, id, &job);
         }
-        self.uniques.insert(&self.jobs, id, &job);
         self.jobs.insert(id, job);
     }
 
@@ -153,6 +253,7 @@ impl Engine {
         out: &mut impl Output,
     ) -> Result<(), Refusal> {
         let Some(job) = self.jobs.get_mut(id) else { return Ok(()) };
+        let function = job.function;
         match waiter {
             Some(conn) => {
                 job.wait(conn);
@@ -169,6 +270,7 @@ impl Engine {
                 self.consider_eviction(id, record);
             }
         }
+        self.functions.change(function).counts.get_or_insert_default().coalesced += 1;
         Ok(())
     }
 
@@ -183,7 +285,8 @@ impl Job {
     /// From now on the job stays until it ends.
     fn keep(&mut self, id: JobId, spec: &Spec, out: &mut impl Output) -> Result<(), Refusal> {
         let standing = self.standing(id);
-        self.record = out.persist(Record::Queued { id, standing, spec: Cow::Borrowed(spec) })?;
+        let terms = self.terms().cloned().map(Box::new);
+        self.record = out.persist(Record::Queued { id, standing, spec: Cow::Borrowed(spec), terms })?;
         self.kept = true;
         Ok(())
     }

@@ -91,8 +91,22 @@ impl Uniques {
             Owners::Many(slot) => self.many[slot]
                 .values()
                 .take(LOOKED_AT)
-                .max_by_key(|id| (jobs.get(**id).is_some_and(|job| job.is_running()), **id))
+                .max_by_key(|id| {
+                    let job = jobs.get(**id);
+                    let is = |what: fn(&Job) -> bool| job.is_some_and(what);
+                    (is(|job| job.over().is_none()), is(Job::is_running), **id)
+                })
                 .copied(),
+        }
+    }
+
+    /// The live jobs with this unique id, of all functions, at most so many.
+    pub fn all(&self, jobs: &Jobs, unique: &[u8], most: usize) -> Vec<JobId> {
+        let key = Key::Unique(unique);
+        match self.entry(jobs, self.hash(key), key).map(Entry::owners) {
+            None => Vec::new(),
+            Some(Owners::One(id)) => vec![id],
+            Some(Owners::Many(slot)) => self.many[slot].values().take(most).copied().collect(),
         }
     }
 

@@ -1,7 +1,10 @@
 //! WORK_*: what a worker says of a job it holds, passed on to those who wait (reference, sections 3.5 and 3.9).
 
+use bytes::Bytes;
+
 use super::job::Job;
-use super::{Engine, Output, Record, refuse, reply};
+use super::life::leaves_nothing;
+use super::{Engine, Outcome, Output, Reason, What, refuse, reply};
 use crate::protocol::{Handle, Kind, Refusal, Response, Update, Work};
 use crate::types::{ConnId, JobId};
 
@@ -17,26 +20,66 @@ impl Engine {
             }
             return;
         };
+        let is_leased = job.is_leased();
         match work.update {
-            Update::Data | Update::Warning => {}
-            Update::Status(numbers) => job.set_numbers(numbers),
-            Update::Complete | Update::Fail | Update::Exception => {
-                if let Some(job) = self.remove_job(id, out) {
-                    self.forward(id, &job, work, out);
+            Update::Data => self.note_said(id, What::Data, work, out),
+            Update::Warning => self.note_said(id, What::Warning, work, out),
+            Update::Status(numbers) => {
+                job.set_numbers(numbers);
+                if out.is_watched() {
+                    self.note(id, What::Progress(numbers), out);
                 }
-                return;
+            }
+            Update::Complete => {
+                let outcome = if job.is_cancelled() { Outcome::Cancelled } else { Outcome::Succeeded };
+                let waiting = if leaves_nothing(&self.functions.get(job.function).rules, job) {
+                    self.succeed(id, conn, work, out)
+                } else {
+                    self.finish(id, outcome, Some(&work.data()), out)
+                };
+                return self.forward(id, &waiting, work, out);
+            }
+            Update::Fail | Update::Exception => {
+                let is_exception = work.update == Update::Exception;
+                let reason = if is_exception { Reason::Exception } else { Reason::Failed };
+                let waiting = self.fail_attempt(id, reason, Some(&work.data()), out);
+                return self.forward(id, &waiting, work, out);
             }
         }
-        if let Some(job) = self.jobs.get(id) {
-            self.forward(id, job, work, out);
+        if is_leased {
+            self.extend_lease(id);
         }
+        if let Some(job) = self.jobs.get(id) {
+            self.forward(id, job.waiting(), work, out);
+        }
+    }
+
+    /// What the worker says shows that it is alive.
+    fn extend_lease(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if let Some(deadline) = job.deadline() {
+            self.timers.remove(&(deadline, id));
+        }
+        job.extend_lease(self.now);
+        if let Some(deadline) = job.deadline() {
+            self.timers.insert((deadline, id));
+        }
+    }
+
+    /// The end of what a worker said goes into the job's log.
+    fn note_said(&self, id: JobId, what: fn(Bytes) -> What, work: &Work, out: &mut impl Output) {
+        const MOST: usize = 1024;
+        let said = work.data();
+        // A copy: the body may be part of a large one that is not to be kept for it.
+        let end = Bytes::copy_from_slice(&said[said.len().saturating_sub(MOST)..]);
+        self.note(id, what(end), out);
     }
 
     /// One copy for each submit that waits. They wait in the foreground, so the disk is none of their business. Who did
     /// not ask for exceptions is told of a failure instead.
-    fn forward(&self, id: JobId, job: &Job, work: &Work, out: &mut impl Output) {
+    fn forward(&self, id: JobId, waiting: &[ConnId], work: &Work, out: &mut impl Output) {
         let kind = work.kind();
-        for conn in job.waiting() {
+        for conn in waiting {
             let takes_exceptions = || self.peers.get(*conn).is_some_and(|peer| peer.exceptions);
             let response = if kind == Kind::WorkException && !takes_exceptions() {
                 Response::WorkFail(self.handle(id))
@@ -49,51 +92,26 @@ impl Engine {
 
     /// A worker lost a job: it goes back to its queue, or is given up when its attempts are used up or no one
     /// wants it any more.
-    pub(super) fn put_back(&mut self, id: JobId, out: &mut impl Output) {
-        let outlives = self.jobs.get(id).is_some_and(|job| job.kept);
-        if outlives && !self.hands_out() {
-            // The server ends, and connections with it: that costs a job that outlives it no attempt.
-            return self.make_ready(id, None, out);
-        }
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        job.lose();
-        let is_unwanted = job.waiting().is_empty() && !job.kept;
-        let is_used_up = self.settings.attempts.is_some_and(|attempts| job.losses() >= attempts);
-        if is_unwanted || is_used_up {
-            if let Some(job) = self.remove_job(id, out) {
-                self.tell_failed(id, &job, out);
-            }
-            return;
-        }
-        let place = if job.losses() > Job::KEEPS_PLACE { Some(self.next_number()) } else { None };
-        self.make_ready(id, place, out);
-        if let Some(job) = self.jobs.get(id).filter(|job| job.kept) {
-            // If the store has failed it comes back after the next start; see `Output::persist`.
-            let _ = out.persist(Record::Lost { id, standing: job.standing(id) });
-        }
+    pub(super) fn put_back(&mut self, id: JobId, reason: Reason, out: &mut impl Output) {
+        let waiting = self.fail_attempt(id, reason, None, out);
+        self.tell_failed(id, &waiting, out);
     }
 
     /// Moves a delayed or running job among the ready ones, to its old place or a new one, and wakes for it.
     pub(super) fn make_ready(&mut self, id: JobId, place: Option<u64>, out: &mut impl Output) {
-        let Some(mut job) = self.jobs.remove(id) else { return };
-        if let Some(deadline) = job.deadline() {
-            self.timers.remove(&(deadline, id));
-        }
-        self.leave_state(id, &mut job, out);
-        if let Some(place) = place {
-            job.set_place(place);
-        }
-        job.make_ready();
-        let function = job.function;
-        self.functions.get_mut(function).ready[job.priority as usize].insert(job.place(id), id);
-        self.functions.relist(function);
-        self.jobs.insert(id, job);
-        self.wake(function, out);
+        let (now, timeout) = (self.now, self.jobs.get(id).and_then(|job| self.wait_timeout(job)));
+        self.restand(id, out, |job| {
+            if let Some(place) = place {
+                job.set_place(place);
+            }
+            job.make_waiting(None);
+            job.wait_at_most(now, timeout);
+        });
     }
 }
 
 impl Job {
     /// Losses after which a job no longer returns to its place in age but to the tail: a job that kills its
     /// workers must not block those behind it.
-    const KEEPS_PLACE: u32 = 2;
+    pub(super) const KEEPS_PLACE: u32 = 2;
 }

@@ -15,6 +15,7 @@ use crate::config::{Config, Keepalive, default_handle_prefix};
 use crate::engine::Settings;
 use crate::logging::Destination;
 use crate::machine::{default_max_memory, share_of_jobs};
+use crate::policy::Rules;
 
 /// All that starting a server needs to know.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Plan {
                 engine: Settings {
                     max_memory: default_max_memory().map_or(Settings::default().max_memory, share_of_jobs),
                     handle_prefix: handle_prefix(given)?,
-                    attempts: attempts(given)?,
+                    rules: Rules { attempts: attempts(given)?, ..Rules::default() },
                     wake_per_job: wake_per_job(given)?,
                     exceptions: given.has("exceptions"),
                     version: super::VERSION.to_owned(),
@@ -297,7 +298,7 @@ mod tests {
     #[test]
     fn without_flags_the_defaults_are_gearmands_but_for_waking_and_backlog() {
         let plan = plan("").unwrap();
-        assert_eq!(plan.config.engine.attempts, None);
+        assert_eq!(plan.config.engine.rules.attempts, None);
         assert_eq!(plan.config.engine.wake_per_job, 1);
         assert_eq!(plan.config.backlog, Config::default().backlog);
         assert_eq!(plan.config.engine.verbose, "ERROR");
@@ -309,7 +310,7 @@ mod tests {
     #[test]
     fn retries_are_attempts_and_both_0_and_minus_1_mean_no_limit() {
         for (line, expected) in [("-j 0", None), ("-j -1", None), ("-j 1", Some(1)), ("-j 255", Some(255))] {
-            assert_eq!(plan(line).unwrap().config.engine.attempts, expected, "{line}");
+            assert_eq!(plan(line).unwrap().config.engine.rules.attempts, expected, "{line}");
         }
         for line in ["-j 256", "-j -2"] {
             assert!(matches!(plan(line), Err(Refusal::Value { flag: "job-retries", .. })), "{line}");

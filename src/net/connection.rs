@@ -91,7 +91,7 @@ struct Session {
 
 impl Session {
     fn open(address: IpAddr, rules: Arc<Rules>) -> Self {
-        let (conn, outbox) = rules.broker.open(address);
+        let (conn, outbox) = rules.broker.open_at(rules.clock.now(), address);
         Self { conn, outbox, rules }
     }
 

@@ -151,6 +151,11 @@ impl Outbox {
         self.lock().line.is_held()
     }
 
+    /// Bytes in the line.
+    pub fn bytes(&self) -> usize {
+        self.lock().line.bytes()
+    }
+
     /// Wakes the connection's task.
     pub fn tell(&self) {
         self.changed.set();

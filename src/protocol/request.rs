@@ -101,6 +101,16 @@ impl Work {
         &self.body[..self.handle_len]
     }
 
+    /// What follows the handle.
+    pub fn data(&self) -> Bytes {
+        self.body.slice(self.body.len() - self.data_len()..)
+    }
+
+    /// Bytes that follow the handle.
+    pub fn data_len(&self) -> usize {
+        self.body.len().saturating_sub(self.handle_len + 1)
+    }
+
     /// The packet kind that carries this.
     pub fn kind(&self) -> Kind {
         match self.update {

@@ -19,7 +19,9 @@ pub struct MemoryStore {
 struct Kept {
     /// Jobs and recurring jobs, as the records that made them, brought up to date.
     things: BTreeMap<JobId, Record<'static>>,
+    results: BTreeMap<JobId, Bytes>,
     functions: BTreeMap<Vec<u8>, Record<'static>>,
+    policies: BTreeMap<String, Record<'static>>,
     next_number: u64,
 }
 
@@ -29,7 +31,8 @@ const GENERATION: u64 = 1 << 40;
 impl Store for MemoryStore {
     fn replay(&mut self, each: &mut dyn FnMut(Record<'static>)) -> Result<JobId, StoreError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.functions.values().chain(kept.things.values()).cloned().for_each(each);
+        let first = kept.policies.values().chain(kept.functions.values());
+        first.chain(kept.things.values()).cloned().for_each(each);
         let first = JobId(kept.next_number.max(1));
         kept.next_number = first.0 + GENERATION;
         Ok(first)
@@ -69,6 +72,11 @@ impl Reader for MemoryStore {
         }
         Ok(())
     }
+
+    fn read_result(&mut self, job: JobId) -> Result<Option<Bytes>, StoreError> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(kept.results.get(&job).cloned())
+    }
 }
 
 impl Kept {
@@ -77,13 +85,17 @@ impl Kept {
             Record::Queued { id, .. } | Record::Scheduled { id, .. } => {
                 self.things.insert(id, record);
             }
-            Record::Lost { id, standing: now } => {
+            Record::Stands { id, standing: now } => {
                 if let Some(Record::Queued { standing, .. }) = self.things.get_mut(&id) {
                     *standing = now;
                 }
             }
+            Record::Result { id, body } => {
+                self.results.insert(id, body);
+            }
             Record::Done(id) | Record::Unscheduled(id) => {
                 self.things.remove(&id);
+                self.results.remove(&id);
             }
             Record::Function { name, limits, pinned } => {
                 let name = name.into_owned();
@@ -93,6 +105,12 @@ impl Kept {
                     let record = Record::Function { name: name.clone().into(), limits, pinned };
                     self.functions.insert(name, record);
                 }
+            }
+            Record::Policy { pattern, policy: None } => {
+                self.policies.remove(pattern.as_ref());
+            }
+            Record::Policy { ref pattern, policy: Some(_) } => {
+                self.policies.insert(pattern.clone().into_owned(), record);
             }
         }
     }

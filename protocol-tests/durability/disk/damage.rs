@@ -238,7 +238,17 @@ fn a_directory_of_someone_else_is_refused() {
     let place = tempfile::Builder::new().permissions(everyone).tempdir().unwrap();
     // Root may use any directory, so the server runs as nobody then; /usr is root's everywhere.
     let mut command = Command::new(env!("CARGO_BIN_EXE_gearhouse"));
-    command.args(["serve", "--store", "sqlite", "--listen", "127.0.0.1:0", "--data-dir", "/usr"]);
+    command.args([
+        "serve",
+        "--http",
+        "off",
+        "--store",
+        "sqlite",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "/usr",
+    ]);
     if geteuid().is_root() {
         // The program may lie where only root can go.
         let copy = place.path().join("gearhouse");

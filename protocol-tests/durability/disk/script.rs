@@ -4,18 +4,29 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use gearhouse::engine::{Record, Standing};
+use gearhouse::engine::{Outcome, Phase, Reason, Record, Standing};
+use gearhouse::policy::{Plan, Policy, Terms};
 use gearhouse::protocol::{Kind, MaxQueue, Spec};
 use gearhouse::store::sqlite::SqliteStore;
 use gearhouse::store::{Store, StoreError};
 use gearhouse::types::{JobId, Priority, Timestamp};
 
-/// What is alive.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
-    pub jobs: BTreeMap<u64, (Standing, Vec<u8>)>,
-    schedules: BTreeMap<u64, (String, Vec<u8>)>,
+    pub jobs: BTreeMap<u64, Job>,
+    schedules: BTreeMap<u64, (Plan, Vec<u8>)>,
     functions: BTreeMap<Vec<u8>, (MaxQueue, bool)>,
+    policies: BTreeMap<String, Policy>,
+}
+
+/// A job with all that is kept of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    standing: Standing,
+    terms: Option<Terms>,
+    pub body: Vec<u8>,
+    result: Option<Bytes>,
 }
 
 impl Model {
@@ -24,29 +35,40 @@ impl Model {
         let mut model = Model::default();
         let first = store.replay(&mut |record| model.apply(&record))?;
         let ids: Vec<JobId> = model.jobs.keys().copied().map(JobId).collect();
-        store.reader()?.read(&ids, &mut |id, body| {
-            if let Some((_, kept)) = model.jobs.get_mut(&id.0) {
-                *kept = body.map_or(b"DAMAGED".to_vec(), |body| body.to_vec());
+        let mut reader = store.reader()?;
+        reader.read(&ids, &mut |id, body| {
+            if let Some(job) = model.jobs.get_mut(&id.0) {
+                job.body = body.map_or(b"DAMAGED".to_vec(), |body| body.to_vec());
             }
         })?;
+        for (id, job) in &mut model.jobs {
+            job.result = reader.read_result(JobId(*id))?;
+        }
         Ok((model, first.0))
     }
 
     pub fn apply(&mut self, record: &Record<'_>) {
         match record {
-            Record::Queued { id, standing, spec } => {
-                self.jobs.insert(id.0, (*standing, spec.body().to_vec()));
+            Record::Queued { id, standing, spec, terms } => {
+                let terms = terms.as_deref().cloned();
+                let body = spec.body().to_vec();
+                self.jobs.insert(id.0, Job { standing: *standing, terms, body, result: None });
             }
-            Record::Lost { id, standing } => {
-                if let Some((found, _)) = self.jobs.get_mut(&id.0) {
-                    *found = *standing;
+            Record::Stands { id, standing } => {
+                if let Some(job) = self.jobs.get_mut(&id.0) {
+                    job.standing = *standing;
+                }
+            }
+            Record::Result { id, body } => {
+                if let Some(job) = self.jobs.get_mut(&id.0) {
+                    job.result = Some(body.clone());
                 }
             }
             Record::Done(id) => {
                 self.jobs.remove(&id.0);
             }
-            Record::Scheduled { id, fields, spec } => {
-                self.schedules.insert(id.0, (fields.to_string(), spec.body().to_vec()));
+            Record::Scheduled { id, plan, spec } => {
+                self.schedules.insert(id.0, (plan.as_ref().clone(), spec.body().to_vec()));
             }
             Record::Unscheduled(id) => {
                 self.schedules.remove(&id.0);
@@ -56,6 +78,12 @@ impl Model {
             }
             Record::Function { name, limits, pinned } => {
                 self.functions.insert(name.to_vec(), (*limits, *pinned));
+            }
+            Record::Policy { pattern, policy: None } => {
+                self.policies.remove(pattern.as_ref());
+            }
+            Record::Policy { pattern, policy: Some(policy) } => {
+                self.policies.insert(pattern.to_string(), policy.as_ref().clone());
             }
         }
     }
@@ -70,7 +98,9 @@ impl Model {
             .filter(|(id, job)| other.jobs.get(id).is_some_and(|found| found != *job))
             .map(|(id, _)| id)
             .collect();
-        let rest = self.schedules == other.schedules && self.functions == other.functions;
+        let rest = self.schedules == other.schedules
+            && self.functions == other.functions
+            && self.policies == other.policies;
         format!(
             "jobs missing {missing:?}, too many {extra:?}, changed {changed:?}, the rest is the same: {rest}"
         )
@@ -154,21 +184,33 @@ impl Script {
 
     fn record(&mut self, largest: usize) -> Record<'static> {
         let is_empty = self.alive.jobs.is_empty();
-        match self.random.u32(..20) {
+        match self.random.u32(..24) {
             0..3 if !is_empty => Record::Done(self.any_job()),
             3 | 4 if !is_empty => {
                 let (id, standing) = (self.any_job(), self.standing(0));
-                Record::Lost { id, standing: Standing { losses: standing.losses + 1, ..standing } }
+                Record::Stands { id, standing }
+            }
+            20 | 21 if !is_empty => {
+                let len = self.random.usize(..=largest);
+                let body = (0..len).map(|_| self.random.u8(..)).collect();
+                Record::Result { id: self.any_job(), body }
+            }
+            22 => {
+                let pattern = *self.random.choice(&["*", "function-1", "function-*"]).unwrap();
+                let attempts = Some(self.random.u32(..9));
+                let policy = Policy { attempts, ..Policy::default() };
+                let policy = self.random.bool().then_some(Box::new(policy));
+                Record::Policy { pattern: pattern.into(), policy }
             }
             5 => {
                 let id = JobId(self.number());
-                Record::Scheduled { id, fields: "1 2 3 * *".into(), spec: Cow::Owned(self.spec(100)) }
+                scheduled(id, "1 2 3 * *", self.spec(100))
             }
             6 => match self.alive.schedules.keys().next() {
                 Some(id) if self.random.bool() => Record::Unscheduled(JobId(*id)),
                 Some(id) => {
                     let id = JobId(*id);
-                    Record::Scheduled { id, fields: "5 * * * *".into(), spec: Cow::Owned(self.spec(300)) }
+                    scheduled(id, "5 * * * *", self.spec(300))
                 }
                 None => Record::Unscheduled(JobId(self.number())),
             },
@@ -189,7 +231,10 @@ impl Script {
 
     fn queued(&mut self, largest: usize) -> Record<'static> {
         let id = self.number();
-        Record::Queued { id: JobId(id), standing: self.standing(id), spec: Cow::Owned(self.spec(largest)) }
+        let terms = Terms { mime: Some("text/plain".to_owned()), ..Terms::default() };
+        let terms = (self.random.u32(..8) == 0).then_some(Box::new(terms));
+        let (standing, spec) = (self.standing(id), Cow::Owned(self.spec(largest)));
+        Record::Queued { id: JobId(id), standing, spec, terms }
     }
 
     fn number(&mut self) -> u64 {
@@ -203,11 +248,22 @@ impl Script {
     }
 
     fn standing(&mut self, place: u64) -> Standing {
+        let random = &mut self.random;
+        let mut time = || random.bool().then(|| Timestamp::from_micros(random.u64(1..1 << 50)));
+        let (due, first_start, last_start, at) = (time(), time(), time(), time().unwrap_or_default());
+        let outcomes = [Outcome::Succeeded, Outcome::Cancelled, Outcome::Failed(Reason::Lost)];
+        let outcome = *random.choice(&outcomes).unwrap();
+        let phases = [Phase::Waiting, Phase::Held, Phase::Running, Phase::Over { outcome, at }];
         Standing {
-            priority: *self.random.choice(&Priority::ALL).unwrap(),
-            due: self.random.bool().then(|| Timestamp::from_micros(self.random.u64(1..1 << 50))),
-            losses: self.random.u32(..3),
-            place: place + self.random.u64(..5),
+            priority: *random.choice(&Priority::ALL).unwrap(),
+            phase: *random.choice(&phases).unwrap(),
+            due,
+            attempts: random.u32(..3),
+            losses: random.u32(..3),
+            place: place + random.u64(..5),
+            submitted: at,
+            first_start,
+            last_start,
         }
     }
 
@@ -222,4 +278,9 @@ impl Script {
         body.extend((0..length).map(|_| self.random.u8(..)));
         Spec::parse(Kind::SubmitJobBg, Bytes::from(body)).unwrap().0
     }
+}
+
+fn scheduled(id: JobId, fields: &str, spec: Spec) -> Record<'static> {
+    let plan = Plan { fields: fields.to_owned(), ..Plan::default() };
+    Record::Scheduled { id, plan: Cow::Owned(plan), spec: Cow::Owned(spec) }
 }

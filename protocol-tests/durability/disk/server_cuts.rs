@@ -73,7 +73,7 @@ fn no_power_cut_loses_a_job_whose_job_created_had_left_the_server() {
                 .and_then(|mut store| Model::of(&mut store))
                 .unwrap_or_else(|error| panic!("after {looked_at} images, disk {mood}: {error}"));
             for id in &acknowledged {
-                let body = found.jobs.get(id).map(|(_, body)| body);
+                let body = found.jobs.get(id).map(|job| &job.body);
                 let is_there = body == submitted.get(id) || (body.is_none() && done.contains(id));
                 assert!(is_there, "job {id} was acknowledged and is not there as it was; disk {mood}");
                 assert!(first > *id, "number {id} may be given out again");

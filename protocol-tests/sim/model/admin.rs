@@ -7,7 +7,7 @@ use gearhouse::types::{ConnId, Priority};
 
 use super::super::ask::Admin;
 use super::super::seen::Seen;
-use super::{Job, Model};
+use super::{Function, Job, Model};
 
 const NOT_KEPT: &str = "ERR QUEUE_ERROR The+store+cannot+keep+this+now\r\n";
 
@@ -50,7 +50,8 @@ impl Model {
         )
     }
 
-    fn drop_function(&mut self, name: &Bytes, seen: &Seen) -> String {
+    /// What is kept of its jobs goes with it.
+    fn drop_function(&mut self, name: &Bytes, seen: &mut Seen) -> String {
         let Some(index) = self.functions.iter().position(|function| function.name == *name) else {
             return "ERR function not found\r\n".into();
         };
@@ -58,24 +59,31 @@ impl Model {
             return "ERR there are still connected workers or executing clients\r\n".into();
         }
         let function = &self.functions[index];
-        if seen.has_failed() && (function.pinned || function.limits != [None; 3]) {
+        let is_made = function.pinned || function.limits != [None; 3];
+        if seen.has_failed() && (is_made || self.is_remembered(name)) {
             return NOT_KEPT.into();
         }
         self.functions.remove(index);
+        let kept = self.over.iter().filter(|job| job.function == *name).filter_map(|job| job.number);
+        for number in kept.collect::<Vec<_>>() {
+            self.retire(number, seen);
+        }
         "OK\r\n".into()
     }
 
     fn cancel(&mut self, handle: &Bytes, seen: &mut Seen) -> String {
+        let of_over = self.over.iter().find(|job| self.job_handle_of(job).as_bytes() == handle);
+        if of_over.is_some_and(|job| job.kept && seen.has_failed()) {
+            return NOT_KEPT.into();
+        }
         let Some(number) = self.number_of(handle) else { return "ERR UNKNOWN_JOB\r\n".into() };
         let index = self.index_of(number);
         if seen.has_failed() && index.is_none_or(|index| self.jobs[index].kept) {
             return NOT_KEPT.into();
         }
         match index {
-            Some(index) => {
-                self.fail(index, seen);
-                self.remove(index, seen);
-            }
+            Some(_) if self.cancel_by_text(number, seen).is_err() => return "ERR UNKNOWN_JOB\r\n".into(),
+            Some(_) => {}
             None => self.schedules.retain(|schedule| schedule.number != number),
         }
         "OK\r\n".into()
@@ -168,7 +176,12 @@ impl Model {
     }
 
     fn function_rows(&self, listing: Listing) -> Vec<String> {
-        let mut names: Vec<&Bytes> = self.functions.iter().map(|function| &function.name).collect();
+        let is_told = |function: &&Function| {
+            let is_made = function.pinned || function.limits != [None; 3];
+            is_made || self.is_in_use(&function.name) || !function.is_memory
+        };
+        let mut names: Vec<&Bytes> =
+            self.functions.iter().filter(is_told).map(|function| &function.name).collect();
         names.sort_unstable();
         let row = |name: &&Bytes| {
             let jobs = || self.jobs_of(name);
@@ -178,7 +191,7 @@ impl Model {
                 return format!("{shown}\t{}\t{running}\t{workers}", jobs().count());
             }
             let waiting = |priority: Priority| {
-                jobs().filter(|job| job.priority == priority && !job.is_running()).count()
+                jobs().filter(|job| job.priority == priority && !job.is_running() && !job.is_held()).count()
             };
             let [high, normal, low] = Priority::ALL.map(waiting);
             format!("{shown}\t{high}\t{normal}\t{low}\t{workers}")

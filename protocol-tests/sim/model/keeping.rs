@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use gearhouse::engine::{Origin, Outcome, Phase, Reason};
 use gearhouse::protocol::Kind;
 use gearhouse::types::{JobId, Timestamp};
 
 use super::super::cron;
 use super::super::seen::Seen;
-use super::{Function, Job, Model, Schedule, State};
+use super::rules::Decree;
+use super::state::{Over, State};
+use super::{Function, Job, Model, Schedule};
 
 /// What a new process must find.
 #[derive(Clone, Default)]
@@ -16,39 +19,46 @@ pub struct Safe {
     jobs: Vec<Job>,
     schedules: Vec<Schedule>,
     functions: Vec<Function>,
+    decrees: Vec<Decree>,
 }
 
 impl Model {
     /// What would be found if all that was done so far were safe.
     pub fn kept(&self) -> Safe {
-        let jobs = self.jobs.iter().chain(&self.set_aside).filter(|job| job.kept);
+        let jobs = self.jobs.iter().chain(&self.over).chain(&self.set_aside).filter(|job| job.kept);
         let mut jobs: Vec<Job> = jobs.cloned().collect();
         jobs.sort_by_key(|job| job.number);
         let is_made = |function: &&Function| function.pinned || function.limits != [None; 3];
         let functions = self.functions.iter().filter(is_made).cloned().collect();
-        Safe { jobs, schedules: self.schedules.clone(), functions }
+        let of_operators = self.decrees.iter().filter(|decree| decree.origin == Origin::Operator);
+        let decrees = of_operators.cloned().collect();
+        Safe { jobs, schedules: self.schedules.clone(), functions, decrees }
     }
 
-    /// A new process begins. No one waits, nothing runs; times that passed are not made up for.
-    pub fn restart(&mut self, now: Timestamp, safe: Safe) {
-        self.now = self.now.max(now);
+    /// A new process begins. No one waits, what ran is lost; times that passed are not made up for.
+    pub fn restart(&mut self, now: Timestamp, safe: Safe, seen: &mut Seen) {
+        self.begin(now);
         self.peers.clear();
         self.set_aside.clear();
-        (self.draining, self.turns) = (None, 0);
-        (self.jobs, self.schedules, self.functions) = (safe.jobs, safe.schedules, safe.functions);
-        for job in &mut self.jobs {
-            job.waiting.clear();
-            (job.owed, job.numbers, job.record) = (None, (0, 0), 0);
-            job.state = match job.state {
-                State::Delayed(until) if until > self.now => State::Delayed(until),
-                _ => State::Ready,
-            };
+        (self.draining, self.turns, self.must_review) = (None, 0, false);
+        (self.schedules, self.functions) = (safe.schedules, safe.functions);
+        self.decrees.retain(|decree| decree.origin == Origin::File);
+        self.decrees.extend(safe.decrees);
+        (self.jobs, self.over) = (Vec::new(), Vec::new());
+        let mut broken_off = Vec::new();
+        for job in safe.jobs {
+            let phase = job.written.expect("what is kept was written").phase;
+            if matches!(phase, Phase::Running | Phase::Cancelling) {
+                broken_off.push((job.number.expect("it was named"), phase));
+            }
+            let job = self.brought_back(job);
+            if job.over().is_some() { self.over.push(job) } else { self.jobs.push(job) }
         }
         self.mark_doubles();
         for schedule in &mut self.schedules {
             schedule.next = cron::next_after(&schedule.fields, self.now);
         }
-        let of_jobs = self.jobs.iter().map(|job| job.function.clone());
+        let of_jobs = self.jobs.iter().chain(&self.over).map(|job| job.function.clone());
         let names: Vec<Bytes> =
             of_jobs.chain(self.schedules.iter().map(|schedule| schedule.submit.function.clone())).collect();
         for name in names {
@@ -56,17 +66,67 @@ impl Model {
                 self.functions.push(Function::new(name, self.now));
             }
         }
-        self.functions.iter_mut().for_each(|function| function.turn = 0);
-        self.note_unused();
+        for function in &mut self.functions {
+            (function.turn, function.throttled) = (0, None);
+            function.used.clear();
+        }
+        for (number, phase) in broken_off {
+            if phase == Phase::Cancelling {
+                let index = self.index_of(number).expect("it came back");
+                self.finish(index, Outcome::Cancelled, None, seen);
+            } else {
+                self.put_back(number, Reason::Lost, seen);
+            }
+        }
+        for index in 0..self.functions.len() {
+            self.functions[index].is_memory = self.is_idle(&self.functions[index]);
+        }
+        self.end(seen);
     }
 
-    /// A job that was set aside comes back beside one that was submitted in its stead.
+    /// A job as the log tells of it.
+    fn brought_back(&self, mut job: Job) -> Job {
+        let written = job.written.expect("what is kept was written");
+        job.waiting.clear();
+        (job.owed, job.numbers, job.record, job.patience, job.is_double) = (None, (0, 0), 0, None, false);
+        (job.priority, job.attempts, job.losses) = (written.priority, written.attempts, written.losses);
+        (job.first_start, job.last_start) = (written.first_start, written.last_start);
+        let due = written.due.filter(|due| *due > self.now);
+        job.state = match written.phase {
+            Phase::Waiting if due.is_some() => State::Delayed(due.expect("it is")),
+            Phase::Waiting | Phase::Running | Phase::Cancelling => State::Ready,
+            Phase::Held => State::Held(due),
+            Phase::Over { outcome, at } => {
+                let time = self.keeps(&job, outcome).map(|kept| kept.time).unwrap_or_default();
+                let window = self.window(&job, outcome).map(|window| at.after(window));
+                let answers_until = window.filter(|until| *until > self.now);
+                let retires = at.after(time).max(answers_until.unwrap_or_default());
+                State::Over(Over { outcome, at, retires, result: None, result_record: 0, answers_until })
+            }
+        };
+        if job.is_ready() && written.phase == Phase::Waiting {
+            let since = written.due.unwrap_or_default().max(job.submitted);
+            job.patience = self.patience(&job, since);
+        }
+        job
+    }
+
+    /// A job that was set aside comes back beside one that was submitted in its stead. Of those that are over and may
+    /// answer, the last one does, unless there is one that is not over.
     fn mark_doubles(&mut self) {
-        let mut seen: BTreeSet<[Bytes; 3]> = BTreeSet::new();
-        for job in self.jobs.iter_mut().filter(|job| !job.unique.is_empty()) {
-            let payload = if job.unique == "-" { job.payload.clone() } else { Bytes::new() };
-            let joins = job.unique != "-" || !payload.is_empty();
-            job.is_double = joins && !seen.insert([job.function.clone(), job.unique.clone(), payload]);
+        let mut live: BTreeSet<[Bytes; 3]> = BTreeSet::new();
+        for job in &mut self.jobs {
+            job.is_double = job.key().is_some_and(|key| !live.insert(key));
+        }
+        self.over.sort_by_key(|job| job.number);
+        for job in self.over.iter_mut().rev() {
+            let key = job.key();
+            if let State::Over(over) = &mut job.state
+                && over.answers_until.is_some()
+                && key.is_none_or(|key| !live.insert(key))
+            {
+                over.answers_until = None;
+            }
         }
     }
 
@@ -84,15 +144,19 @@ impl Model {
     pub fn loaded(&mut self, read: &[(JobId, Option<Bytes>)], seen: &mut Seen) {
         self.begin(self.now);
         for (JobId(number), body) in read {
-            let Some(index) = self.index_of(*number) else { continue };
+            let Some(index) = self.index_of(*number) else {
+                if body.is_none() {
+                    self.set_aside_over(*number);
+                }
+                continue;
+            };
             if body.is_none() {
                 self.set_aside(index, seen);
                 continue;
             }
-            if let (Some(flavor), State::Running { by, .. }) =
-                (self.jobs[index].owed.take(), self.jobs[index].state)
+            if let (Some(flavor), Some(run)) = (self.jobs[index].owed.take(), self.jobs[index].run().copied())
             {
-                let answer = seen.filled(by, *number);
+                let answer = seen.filled(run.by, *number);
                 assert_eq!(
                     answer,
                     self.assignment(index, flavor),
@@ -112,11 +176,17 @@ impl Model {
         self.set_aside.push(job);
     }
 
+    fn set_aside_over(&mut self, number: u64) {
+        if let Some(index) = self.over_index_of(number) {
+            self.set_aside.push(self.over.remove(index));
+        }
+    }
+
     /// The answer to a GRAB whose job's worker has lost it before the payload came.
     pub(super) fn answer_in_vain(&mut self, index: usize, seen: &mut Seen) {
         let job = &mut self.jobs[index];
-        if let (Some(_), State::Running { by, .. }) = (job.owed.take(), job.state) {
-            let answer = seen.filled(by, job.number.expect("it was named"));
+        if let (Some(_), Some(run)) = (job.owed.take(), job.run().copied()) {
+            let answer = seen.filled(run.by, job.number.expect("it was named"));
             assert_eq!(answer, (Kind::NoJob, Bytes::new()), "a GRAB does not stay unanswered");
         }
     }

@@ -8,7 +8,10 @@
 mod abilities;
 mod admin;
 mod answers;
+mod control;
 mod keeping;
+mod life;
+mod rules;
 mod state;
 mod submits;
 mod waking;
@@ -17,11 +20,13 @@ mod works;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use gearhouse::engine::{Drain, Settings};
+use gearhouse::engine::{Drain, Origin, Outcome, Reason, Settings, Standing};
 use gearhouse::types::{ConnId, Timestamp};
 
 pub use self::keeping::Safe;
-use self::state::{Ability, Function, Job, Peer, Schedule, Sleep, State};
+use self::rules::Decree;
+pub use self::state::Job;
+use self::state::{Ability, Function, Peer, Schedule, Sleep, State};
 use super::ask::{Ask, Submit};
 use super::seen::Seen;
 use gearhouse::protocol::Kind;
@@ -34,27 +39,43 @@ pub struct Model {
     peers: Vec<Peer>,
     /// In the order in which they were made, which is that of their numbers.
     pub jobs: Vec<Job>,
+    /// Jobs that are over and kept.
+    pub over: Vec<Job>,
     pub schedules: Vec<Schedule>,
     /// Jobs whose payloads could not be read: gone until the next start.
     set_aside: Vec<Job>,
     pub functions: Vec<Function>,
+    decrees: Vec<Decree>,
+    /// Rules changed, and jobs were not looked at since.
+    must_review: bool,
     pub draining: Option<Drain>,
     last_number: u64,
     places: u64,
     turns: u64,
     /// How many sleepers the request under way may wake, at most.
     may_wake: u64,
+    /// Functions that had something to hand out while it was under way, if perhaps no more at its end.
+    were_open: BTreeSet<Bytes>,
     /// Whom it must wake.
     must_wake: Option<ConnId>,
 }
 
 impl Model {
-    pub fn new(settings: Settings, first_number: u64) -> Self {
+    /// `began`: the time, if the server was told it before anything happened.
+    pub fn new(settings: Settings, first_number: u64, began: Option<Timestamp>) -> Self {
+        let of_file = settings.policies.iter().map(|(pattern, policy)| Decree {
+            pattern: pattern.clone(),
+            origin: Origin::File,
+            policy: policy.clone(),
+        });
         Self {
+            decrees: of_file.collect(),
             settings,
-            now: Timestamp::default(),
+            now: began.unwrap_or_default(),
             peers: Vec::new(),
             jobs: Vec::new(),
+            over: Vec::new(),
+            must_review: false,
             schedules: Vec::new(),
             set_aside: Vec::new(),
             functions: Vec::new(),
@@ -63,6 +84,7 @@ impl Model {
             places: 0,
             turns: 0,
             may_wake: 0,
+            were_open: BTreeSet::new(),
             must_wake: None,
         }
     }
@@ -75,6 +97,7 @@ impl Model {
             client_id: "-".into(),
             abilities: Vec::new(),
             exceptions: self.settings.exceptions,
+            is_stopping: false,
             sleep: Sleep::Awake,
             ended: Vec::new(),
         });
@@ -111,44 +134,83 @@ impl Model {
         self.begin(now);
         self.answer_call(conn);
         self.unregister(conn, |_| true);
-        self.peers.retain(|peer| peer.conn != conn);
+        self.peer(conn).is_stopping = false;
         for job in &mut self.jobs {
             job.waiting.retain(|waiting| *waiting != conn);
         }
         self.jobs.retain(|job| job.is_wanted() || job.is_running());
         let held = self.jobs.iter().filter(|job| job.is_running_by(conn));
         for number in held.filter_map(|job| job.number).collect::<Vec<_>>() {
-            self.put_back(number, seen);
+            self.put_back(number, Reason::Lost, seen);
         }
+        self.peers.retain(|peer| peer.conn != conn);
         self.end(seen);
     }
 
     /// What happens by itself, in the order in which it was due.
     pub fn advance(&mut self, now: Timestamp, seen: &mut Seen) {
         self.begin(now);
-        let jobs = self.jobs.iter().filter_map(|job| Some((job.deadline()?, job.number?)));
+        let jobs = self.jobs.iter().chain(&self.over);
+        let jobs = jobs.filter_map(|job| Some((job.deadline()?, job.number?)));
         let schedules = self.schedules.iter().map(|schedule| (schedule.next, schedule.number));
         let mut due: Vec<_> = jobs.chain(schedules).filter(|(when, _)| *when <= self.now).collect();
         due.sort_unstable();
-        for (_, number) in due {
-            match self.jobs.iter().position(|job| job.number == Some(number)) {
-                Some(index) if self.jobs[index].is_running() => self.put_back(number, seen),
-                Some(index) => self.make_ready(index, seen),
-                None => self.run_schedule(number, seen),
+        for (when, number) in due {
+            self.note_open();
+            self.come_due(when, number, seen);
+        }
+        self.note_open();
+        self.give_up_calls();
+        for index in 0..self.functions.len() {
+            let function = &mut self.functions[index];
+            if function.throttled.take_if(|until| *until <= self.now).is_some() {
+                self.may_wake_for(index);
             }
         }
-        self.give_up_calls();
+        if std::mem::take(&mut self.must_review) {
+            self.review(seen);
+        }
         self.note_unused();
         let (now, grace) = (self.now, self.settings.function_grace);
         self.functions.retain(|function| function.unused_since.is_none_or(|since| since.after(grace) > now));
         self.end(seen);
     }
 
+    fn come_due(&mut self, when: Timestamp, number: u64, seen: &mut Seen) {
+        if self.over_index_of(number).is_some() {
+            return self.retire(number, seen);
+        }
+        let Some(index) = self.index_of(number) else {
+            // It may have made room for another one.
+            if self.schedules.iter().any(|schedule| schedule.number == number) {
+                self.run_schedule(number, seen);
+            }
+            return;
+        };
+        let job = &self.jobs[index];
+        assert_eq!(job.deadline(), Some(when), "{number} is due");
+        match &job.state {
+            State::Running(run) => {
+                let reason = if run.is_silent() { Reason::LeaseExpired } else { Reason::TimedOut };
+                self.put_back(number, reason, seen);
+            }
+            State::Delayed(_) => self.make_ready(index, seen),
+            State::Ready => {
+                let (waiting, handle) = (job.waiting.clone(), self.job_handle(index));
+                self.finish(index, Outcome::Failed(Reason::Expired), None, seen);
+                Self::tell_failed(&waiting, &handle, seen);
+            }
+            State::Held(_) | State::Over(_) => unreachable!("nothing is due"),
+        }
+    }
+
     /// When the engine must want to be advanced, at the latest.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let jobs = self.jobs.iter().filter_map(Job::deadline);
+        let jobs = self.jobs.iter().chain(&self.over).filter_map(Job::deadline);
         let schedules = self.schedules.iter().map(|schedule| schedule.next);
-        jobs.chain(schedules).chain(self.next_call_to_give_up()).min()
+        let rates = self.functions.iter().filter_map(|function| function.throttled);
+        let review = self.must_review.then_some(self.now);
+        jobs.chain(schedules).chain(rates).chain(review).chain(self.next_call_to_give_up()).min()
     }
 
     /// See `Engine::drain`.
@@ -198,7 +260,7 @@ impl Model {
 
     /// The numbers that the log must bring back.
     pub fn log(&self) -> BTreeSet<u64> {
-        let jobs = self.jobs.iter().chain(&self.set_aside);
+        let jobs = self.jobs.iter().chain(&self.over).chain(&self.set_aside);
         let kept = jobs.filter(|job| job.kept).filter_map(|job| job.number);
         kept.chain(self.schedules.iter().map(|schedule| schedule.number)).collect()
     }
@@ -228,6 +290,10 @@ impl Model {
         self.jobs.iter().position(|job| job.number == Some(number))
     }
 
+    fn over_index_of(&self, number: u64) -> Option<usize> {
+        self.over.iter().position(|job| job.number == Some(number))
+    }
+
     fn hands_out(&self) -> bool {
         self.draining != Some(Drain::Running)
     }
@@ -247,18 +313,22 @@ impl Model {
     /// Bytes of memory that all takes, at the most. What is on the disk may be there without its payload: that is left
     /// to the engine.
     fn memory(&self) -> u64 {
-        let jobs = self.jobs.iter().map(|job| memory_of(&job.unique, &job.reducer, &job.payload));
+        let jobs = self.jobs.iter().chain(&self.over);
+        let jobs = jobs.map(|job| memory_of(&job.unique, &job.reducer, &job.payload) + job.result_len());
         let schedules = self.schedules.iter().map(|schedule| memory_of_schedule(&schedule.submit));
         jobs.chain(schedules).sum()
     }
 
     /// How much of that may be on the disk only.
     fn memory_on_disk(&self, seen: &Seen) -> u64 {
-        let on_disk = self
-            .jobs
-            .iter()
-            .filter(|job| seen.has_store() && job.kept && job.record <= seen.durable && job.unique != "-");
-        on_disk.map(|job| job.payload.len() as u64).sum()
+        let kept = self.jobs.iter().chain(&self.over).filter(|job| seen.has_store() && job.kept);
+        kept.map(|job| {
+            let payload = job.record <= seen.durable && job.unique != "-";
+            let result = job.over().is_some_and(|over| (1..=seen.durable).contains(&over.result_record));
+            let payload = if payload { job.payload.len() as u64 } else { 0 };
+            payload + if result { job.result_len() } else { 0 }
+        })
+        .sum()
     }
 
     fn functions_memory(&self) -> u64 {
@@ -268,6 +338,7 @@ impl Model {
     fn begin(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         (self.may_wake, self.must_wake) = (0, None);
+        self.were_open.clear();
     }
 
     /// Compares what is left of what was seen, and looks whether the rules hold.
@@ -277,6 +348,7 @@ impl Model {
         seen.nothing_else();
         self.note_unused();
         self.note_records(seen);
+        self.check_written(seen);
     }
 
     /// What is kept was put into the log.
@@ -288,17 +360,45 @@ impl Model {
         }
     }
 
+    /// The log says of each job what it must, no more and no less. A store that failed takes nothing.
+    fn check_written(&self, seen: &Seen) {
+        if seen.has_failed() {
+            return;
+        }
+        let mut places = Vec::new();
+        for job in self.jobs.iter().chain(&self.over).filter(|job| job.kept) {
+            let (Some(number), Some(written)) = (job.number, job.written) else { continue };
+            let found = seen.standing(number);
+            assert_eq!(found, Standing { place: found.place, ..written }, "the log says of {number}");
+            places.push((written.place, found.place));
+        }
+        places.sort_unstable();
+        assert!(places.is_sorted_by_key(|(_, found)| *found), "places in the log: {places:?}");
+    }
+
     fn note_unused(&mut self) {
         for index in 0..self.functions.len() {
             let is_unused = self.is_unused(&self.functions[index]);
+            let is_idle = self.is_idle(&self.functions[index]);
             let function = &mut self.functions[index];
+            function.is_memory &= is_idle;
             let since = function.unused_since.unwrap_or(self.now);
             function.unused_since = is_unused.then_some(since);
         }
     }
 
     fn is_unused(&self, function: &Function) -> bool {
+        self.is_idle(function) && !self.is_remembered(&function.name)
+    }
+
+    /// No one would miss it, but for jobs that are over and kept.
+    fn is_idle(&self, function: &Function) -> bool {
         !function.pinned && function.limits == [None; 3] && !self.is_in_use(&function.name)
+    }
+
+    /// Whether jobs of this function are over and kept. In itself that is nothing the text protocol tells of.
+    fn is_remembered(&self, function: &[u8]) -> bool {
+        self.over.iter().any(|job| job.function == function)
     }
 
     fn is_in_use(&self, function: &[u8]) -> bool {
@@ -328,7 +428,7 @@ impl Model {
 /// What a job takes in memory, as the server accounts it: its function's name is not repeated.
 fn memory_of(unique: &[u8], reducer: &[u8], payload: &[u8]) -> u64 {
     let index = if unique.is_empty() { 0 } else { 48 };
-    96 + index + (unique.len() + reducer.len() + payload.len()) as u64
+    104 + index + (unique.len() + reducer.len() + payload.len()) as u64
 }
 
 /// What a recurring job takes in memory, as the server accounts it.
@@ -338,7 +438,7 @@ fn memory_of_schedule(submit: &Submit) -> u64 {
 
 /// What a function takes in memory, as the server accounts it.
 fn memory_of_function(name: &[u8]) -> u64 {
-    500 + name.len() as u64
+    500 + size_of::<gearhouse::engine::Counts>() as u64 + name.len() as u64
 }
 
 fn without_final_nul(name: &Bytes) -> Bytes {

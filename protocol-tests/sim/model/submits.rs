@@ -1,7 +1,8 @@
 //! Submits, and the jobs that schedules make.
 
 use bytes::Bytes;
-use gearhouse::engine::Output as _;
+use gearhouse::engine::{Output as _, What};
+use gearhouse::policy::Terms;
 use gearhouse::protocol::Kind;
 use gearhouse::types::{ConnId, Priority, RecordNo, Timestamp};
 
@@ -9,17 +10,40 @@ use super::super::ask::{Form, Submit};
 use super::super::cron;
 use super::super::item::first_argument;
 use super::super::seen::Seen;
-use super::{Job, Model, Schedule, State, memory_of, memory_of_schedule};
+use super::state::State;
+use super::{Job, Model, Schedule, memory_of, memory_of_schedule};
 
 impl Model {
     /// One JOB_CREATED or one ERROR.
     pub(super) fn submit(&mut self, conn: ConnId, submit: &Submit, seen: &mut Seen) {
-        if let Err(code) = self.try_submit(conn, submit, seen) {
+        if let Err(code) = self.try_submit(conn, submit, &Terms::default(), seen) {
             seen.error(conn, code);
         }
     }
 
-    fn try_submit(&mut self, conn: ConnId, submit: &Submit, seen: &mut Seen) -> Result<(), &'static str> {
+    /// The same for a submit that asks for more than the protocol knows.
+    pub fn submit_on_terms(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        submit: &Submit,
+        terms: &Terms,
+        seen: &mut Seen,
+    ) {
+        self.begin(now);
+        if let Err(code) = self.try_submit(conn, submit, terms, seen) {
+            seen.error(conn, code);
+        }
+        self.end(seen);
+    }
+
+    fn try_submit(
+        &mut self,
+        conn: ConnId,
+        submit: &Submit,
+        terms: &Terms,
+        seen: &mut Seen,
+    ) -> Result<(), &'static str> {
         let reducer = match &submit.form {
             Form::Reduce { reducer, .. } => reducer.clone(),
             _ => Bytes::new(),
@@ -35,6 +59,9 @@ impl Model {
         }
         self.find_or_create_function(&submit.function)?;
         let is_kept = !submit.is_foreground();
+        if let Some(index) = self.answer_to(submit, !is_kept) {
+            return self.answer_with(index, conn, is_kept, seen);
+        }
         let index = match self.joined(submit) {
             Some(index) => {
                 if is_kept {
@@ -52,9 +79,11 @@ impl Model {
                 };
                 let index = self.create(submit, reducer, priority, until, Some(conn), seen)?;
                 let number = self.new_number(conn, seen);
-                self.jobs[index].number = Some(number);
+                let job = &mut self.jobs[index];
+                (job.number, job.kept, job.terms) = (Some(number), is_kept, terms.clone());
                 seen.depends_on(if is_kept { seen.record_of(number) } else { 0 });
-                self.jobs[index].kept = is_kept;
+                self.must_note_if_watched(&self.jobs[index], What::Submitted, seen);
+                self.write(index);
                 index
             }
         };
@@ -75,7 +104,59 @@ impl Model {
         }
         job.kept = true;
         job.record = job.number.map_or(0, |number| seen.record_of(number));
+        self.write(index);
         Ok(())
+    }
+
+    /// The job that is over and the answer to this submit, if there is one; one that cannot answer never will again.
+    fn answer_to(&mut self, submit: &Submit, needs_result: bool) -> Option<usize> {
+        let now = self.now;
+        let mut alike = self.over.iter_mut().enumerate().filter(|(_, job)| {
+            let payload = if submit.unique == "-" { submit.payload.clone() } else { Bytes::new() };
+            job.key() == Some([submit.function.clone(), submit.unique.clone(), payload])
+        });
+        alike.find_map(|(index, job)| {
+            let State::Over(over) = &mut job.state else { return None };
+            over.answers_until.take_if(|until| *until <= now || needs_result && over.result.is_none());
+            over.answers_until.map(|_| index)
+        })
+    }
+
+    fn answer_with(
+        &mut self,
+        index: usize,
+        conn: ConnId,
+        is_kept: bool,
+        seen: &mut Seen,
+    ) -> Result<(), &'static str> {
+        let job = &self.over[index];
+        if is_kept && job.kept && seen.is_lost(RecordNo(job.record)) {
+            return Err("QUEUE_ERROR");
+        }
+        let handle = self.handle(job.number.expect("it was named"));
+        let record = if is_kept { job.record } else { 0 };
+        seen.packet_after(conn, record, Kind::JobCreated, handle.as_bytes());
+        if !is_kept {
+            let result = job.over().and_then(|over| over.result.clone()).expect("it is at hand");
+            seen.packet(conn, Kind::WorkComplete, &[handle.as_bytes(), &result].join(&0));
+        }
+        Ok(())
+    }
+
+    /// Whether another job has the unique id of this one, which was over.
+    pub(super) fn is_taken(&mut self, job: &Job) -> bool {
+        let key = job.key();
+        let now = self.now;
+        let is_live = self.jobs.iter().any(|other| !other.is_double && key.is_some() && other.key() == key);
+        let answers = |other: &mut Job| match &mut other.state {
+            State::Over(over) => {
+                over.answers_until.take_if(|until| *until <= now);
+                over.answers_until.is_some()
+            }
+            _ => false,
+        };
+        let mut alike = self.over.iter_mut().filter(|other| key.is_some() && other.key() == key);
+        is_live || alike.any(answers)
     }
 
     fn submit_schedule(
@@ -97,9 +178,13 @@ impl Model {
                 && (!is_dash || schedule.submit.payload == submit.payload)
         });
         let released = replaced.map_or(0, |index| memory_of_schedule(&self.schedules[index].submit));
-        let memory = self.memory() - released + memory_of_schedule(submit);
-        let is_full = replaced.is_none() && self.schedules.len() >= self.settings.max_functions;
-        if is_full || !self.has_room(memory, Some(conn), seen) {
+        if replaced.is_none() && self.schedules.len() >= self.settings.max_functions {
+            return Err("QUEUE_ERROR");
+        }
+        let more = memory_of_schedule(submit).saturating_sub(released);
+        self.make_room(more, seen);
+        let memory = self.memory() + more;
+        if !self.has_room(memory, Some(conn), seen) {
             return Err("QUEUE_ERROR");
         }
         self.find_or_create_function(&submit.function)?;
@@ -133,11 +218,18 @@ impl Model {
         if is_draining {
             return;
         }
+        if self.answer_to(&submit, false).is_some() {
+            return;
+        }
         // What cannot be kept is left out this time.
         if let Some(index) = self.joined(&submit) {
             let _ = self.keep(index, seen);
         } else if let Ok(index) = self.create(&submit, Bytes::new(), Priority::Normal, None, None, seen) {
             self.jobs[index].kept = true;
+            if seen.is_watched {
+                seen.take_submitted(self.now, &self.jobs[index]);
+            }
+            self.write(index);
         }
     }
 
@@ -166,9 +258,16 @@ impl Model {
     ) -> Result<usize, &'static str> {
         let found = self.functions.iter().find(|function| function.name == submit.function);
         let limit = found.expect("it was found or made").limits[priority as usize];
-        if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize) {
+        let rules = self.rules(&submit.function);
+        let waiting = || self.jobs_of(&submit.function).filter(|job| !job.is_running());
+        let bytes = waiting().map(|job| job.payload.len() as u64).sum::<u64>() + submit.payload.len() as u64;
+        if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize)
+            || rules.max_waiting.is_some_and(|most| waiting().count() as u64 >= most)
+            || rules.max_waiting_bytes.is_some_and(|most| bytes > most)
+        {
             return Err("QUEUE_ERROR");
         }
+        self.make_room(memory_of(&submit.unique, &reducer, &submit.payload), seen);
         let is_queued = client.is_none() && seen.take_queued(&submit.body());
         let memory = self.memory() + memory_of(&submit.unique, &reducer, &submit.payload);
         let has_room = is_queued && memory - self.memory_on_disk(seen) <= self.settings.max_memory
@@ -177,27 +276,37 @@ impl Model {
             return Err("QUEUE_ERROR");
         }
         let state = until.filter(|until| *until > self.now).map_or(State::Ready, State::Delayed);
-        if state == State::Ready {
+        let is_ready = matches!(state, State::Ready);
+        if is_ready {
             self.one_more_ready();
         }
         self.places += 1;
-        self.jobs.push(Job {
+        let mut job = Job {
             number: None,
             function: submit.function.clone(),
             unique: submit.unique.clone(),
             reducer,
             payload: submit.payload.clone(),
+            terms: Terms::default(),
             priority,
             kept: false,
             is_double: false,
             record: 0,
             owed: None,
+            submitted: self.now,
+            first_start: None,
+            last_start: None,
+            attempts: 0,
             losses: 0,
             place: self.places,
             state,
+            patience: None,
             numbers: (0, 0),
             waiting: Vec::new(),
-        });
+            written: None,
+        };
+        job.patience = self.patience(&job, self.now).filter(|_| is_ready);
+        self.jobs.push(job);
         Ok(self.jobs.len() - 1)
     }
 
@@ -222,6 +331,10 @@ impl Model {
     }
 
     pub(super) fn job_handle(&self, index: usize) -> String {
-        self.handle(self.jobs[index].number.expect("it was named"))
+        self.job_handle_of(&self.jobs[index])
+    }
+
+    pub(super) fn job_handle_of(&self, job: &Job) -> String {
+        self.handle(job.number.expect("it was named"))
     }
 }

@@ -5,20 +5,40 @@
 //!   have been woken and have not answered.
 //! * A request wakes no more than it made necessary: as many as it made jobs ready, and one for a NOOP whose receiver
 //!   can no longer be counted on.
+//! * Ready jobs that the rules of their function keep back count for nothing here.
 //! * PRE_SLEEP beside a ready job is answered at once.
 //! * A NOOP that is not answered within a second is not counted on any longer.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use gearhouse::types::{ConnId, Timestamp};
 
-use super::{Model, Peer, Sleep, State};
+use super::{Model, Peer, Sleep};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Model {
     pub(super) fn one_more_ready(&mut self) {
         self.may_wake = self.may_wake.saturating_add(u64::from(self.settings.wake_per_job));
+    }
+
+    /// The rules of a function let more be handed out than before.
+    pub(super) fn may_wake_for(&mut self, index: usize) {
+        let open = self.open_count(&self.functions[index].name) as u64;
+        self.may_wake =
+            self.may_wake.saturating_add(open.saturating_mul(u64::from(self.settings.wake_per_job)));
+    }
+
+    /// Much may come due at once: one job wakes a worker, and the next step gives that job up.
+    pub(super) fn note_open(&mut self) {
+        let names = self.functions.iter().map(|function| function.name.clone());
+        let open: Vec<Bytes> = names.filter(|name| self.open_count(name) > 0).collect();
+        self.were_open.extend(open);
+    }
+
+    fn is_or_was_open(&self, name: &Bytes) -> bool {
+        self.were_open.contains(name) || self.open_count(name) > 0
     }
 
     pub(super) fn note_calls(&mut self, called: &[ConnId]) {
@@ -39,9 +59,12 @@ impl Model {
                 "{conn} is sent a NOOP only if it sleeps and was sent none"
             );
             assert!(
-                self.jobs.iter().any(|job| job.state == State::Ready && peer.can_do(&job.function)),
+                self.functions
+                    .iter()
+                    .any(|function| peer.can_do(&function.name) && self.is_or_was_open(&function.name)),
                 "{conn} is sent a NOOP only for a job that it can do"
             );
+            assert!(!peer.is_stopping, "{conn} is asked to stop and is not woken");
             self.peer(*conn).sleep = Sleep::Woken { at: now, given_up: false, unregistered: false };
         }
     }
@@ -55,9 +78,10 @@ impl Model {
         let mut wanted_in_all = 0;
         let mut woken_in_all: Vec<ConnId> = Vec::new();
         for function in &self.functions {
-            let ready = self.jobs_of(&function.name).filter(|job| job.state == State::Ready).count();
+            let ready = self.open_count(&function.name);
             let can_do = || self.peers.iter().filter(|peer| peer.can_do(&function.name));
-            let Some(sleeper) = can_do().find(|peer| peer.sleep == Sleep::Asleep).filter(|_| ready > 0)
+            let Some(sleeper) =
+                can_do().find(|peer| Self::is_called_for(peer.sleep, peer.is_stopping)).filter(|_| ready > 0)
             else {
                 continue;
             };

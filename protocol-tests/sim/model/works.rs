@@ -2,19 +2,22 @@
 
 use bytes::Bytes;
 use gearhouse::engine::Output as _;
-use gearhouse::protocol::{Flavor, Kind};
-use gearhouse::types::{ConnId, RecordNo};
+use gearhouse::engine::{Reason, What};
+use gearhouse::policy::Order;
+use gearhouse::protocol::{Flavor, Kind, StatusNumbers};
+use gearhouse::types::{ConnId, RecordNo, Timestamp};
 
 use super::super::ask::Work;
 use super::super::item::first_argument;
 use super::super::seen::Seen;
-use super::{Job, Model, State};
-
-/// How often a job that lost its worker returns to its old place rather than to the tail.
-const KEEPS_PLACE: u32 = 2;
+use super::state::{Run, State};
+use super::{Job, Model};
 
 /// Jobs that a connection held and holds no more are remembered, so many, and what it says of them is swallowed.
 const REMEMBERED: usize = 64;
+
+/// Bytes of what a worker says that a job's log holds.
+const TAIL: usize = 1024;
 
 impl Model {
     /// One of the best jobs, or NO_JOB if there is none.
@@ -55,12 +58,45 @@ impl Model {
         let abilities = &self.peer(conn).abilities;
         let timeout =
             abilities.iter().find(|ability| ability.function == function).and_then(|found| found.timeout);
-        let job = self.index_of(number).map(|index| &mut self.jobs[index]).expect("it is there");
-        job.state = State::Running { by: conn, deadline: timeout.map(|timeout| now.after(timeout)) };
+        let rules = self.rules(&function);
+        let worker = self.worker(conn);
+        let index = self.index_of(number).expect("it is there");
+        let job = &mut self.jobs[index];
+        let rule = match job.terms.run_timeout {
+            Some(said) => Some(said).filter(|said| !said.is_zero()),
+            None => rules.run_timeout,
+        };
+        let timeout = match (timeout, rule) {
+            (Some(of_worker), Some(rule)) => Some(of_worker.min(rule)),
+            (of_worker, rule) => of_worker.or(rule),
+        };
+        job.state = State::Running(Run {
+            by: conn,
+            limit: timeout.map(|timeout| now.after(timeout)),
+            lease: rules.lease,
+            heard: now,
+            is_cancelled: false,
+        });
+        job.patience = None;
+        job.attempts += 1;
+        job.first_start = job.first_start.or(Some(now));
+        job.last_start = Some(now);
+        let attempt = job.attempts;
+        self.write(index);
+        self.must_note_if_watched(&self.jobs[index], What::Started { attempt, worker }, seen);
         self.turns += 1;
         let turn = self.turns;
         let served = self.functions.iter_mut().find(|served| served.name == function);
-        served.expect("functions with jobs exist").turn = turn;
+        let served = served.expect("functions with jobs exist");
+        served.turn = turn;
+        if let Some(spacing) = rules.spacing {
+            let before = served.used.iter().copied().max().unwrap_or_default();
+            served.used.push(before.max(now).after(spacing));
+            served.used.retain(|back| *back > now);
+            if served.used.len() >= rules.burst as usize {
+                served.throttled = served.used.iter().copied().min();
+            }
+        }
     }
 
     pub(super) fn assignment(&self, index: usize, flavor: Flavor) -> (Kind, Bytes) {
@@ -82,7 +118,8 @@ impl Model {
     /// The jobs of which one must be handed to this connection: priority first, then the function served longest
     /// ago, then age. Several only if their functions were never served.
     pub(super) fn candidates(&self, conn: ConnId) -> Vec<usize> {
-        let Some(peer) = self.peers.iter().find(|peer| peer.conn == conn).filter(|_| self.hands_out()) else {
+        let peer = self.peers.iter().find(|peer| peer.conn == conn);
+        let Some(peer) = peer.filter(|peer| self.hands_out() && !peer.is_stopping) else {
             return Vec::new();
         };
         let turn = |name: &Bytes| {
@@ -91,21 +128,41 @@ impl Model {
         };
         let ready: Vec<usize> = (0..self.jobs.len())
             .filter(|index| {
-                self.jobs[*index].state == State::Ready && peer.can_do(&self.jobs[*index].function)
+                let job = &self.jobs[*index];
+                job.is_ready() && peer.can_do(&job.function) && self.open_count(&job.function) > 0
             })
             .collect();
         let rank = |index: &usize| (self.jobs[*index].priority, turn(&self.jobs[*index].function));
         let best = ready.iter().map(rank).min();
         let first = ready.iter().filter(|index| Some(rank(index)) == best);
-        let is_oldest = |index: &&usize| {
+        let is_next = |index: &&usize| {
             let job = &self.jobs[**index];
+            let order = self.rules(&job.function).order;
             let mut others = ready.iter().map(|other| &self.jobs[*other]);
             let is_before = |other: &Job| {
-                other.function == job.function && other.priority == job.priority && other.place < job.place
+                let is_ahead = match order {
+                    Order::Fifo => other.place < job.place,
+                    Order::Lifo => other.place > job.place,
+                };
+                other.function == job.function && other.priority == job.priority && is_ahead
             };
             !others.any(is_before)
         };
-        first.filter(is_oldest).copied().collect()
+        first.filter(is_next).copied().collect()
+    }
+
+    /// How many ready jobs of a function may be handed out, as far as its rules are concerned: of its burst perhaps
+    /// fewer.
+    pub(super) fn open_count(&self, name: &Bytes) -> usize {
+        let function = self.functions.iter().find(|function| function.name == *name);
+        let rules = self.rules(name);
+        if rules.paused || function.is_none_or(|function| function.throttled.is_some()) {
+            return 0;
+        }
+        let running = self.jobs_of(name).filter(|job| job.is_running()).count();
+        let slots = rules.max_running.map_or(usize::MAX, |most| (most as usize).saturating_sub(running));
+        let burst = rules.spacing.map_or(usize::MAX, |_| rules.burst as usize);
+        self.jobs_of(name).filter(|job| job.is_ready()).count().min(slots).min(burst)
     }
 
     /// To everyone who waits, if the job is this connection's; else an ERROR, or nothing if it was lately.
@@ -125,14 +182,39 @@ impl Model {
         let data = match work.kind {
             Kind::WorkStatus => {
                 let (numerator, denominator) = first_argument(&data);
-                self.jobs[index].numbers = (number(&numerator), number(&denominator));
+                let numbers = (number(&numerator), number(&denominator));
+                self.jobs[index].numbers = numbers;
+                let numbers = StatusNumbers { numerator: numbers.0, denominator: numbers.1 };
+                self.must_note_if_watched(&self.jobs[index], What::Progress(numbers), seen);
                 let [numerator, denominator] = [numerator, denominator]
                     .map(|text| if text.is_empty() { Bytes::from_static(b"0") } else { text });
                 [numerator, denominator].join(&0).into()
             }
             _ => data,
         };
-        for waiting in self.jobs[index].waiting.clone() {
+        let tail = || data.slice(data.len().saturating_sub(TAIL)..);
+        let job = &self.jobs[index];
+        let waiting = job.waiting.clone();
+        let is_told = match work.kind {
+            Kind::WorkComplete => {
+                self.succeed(index, &data, seen);
+                true
+            }
+            Kind::WorkFail => self.fail_attempt(index, Reason::Failed, Some(&data), seen),
+            Kind::WorkException => self.fail_attempt(index, Reason::Exception, Some(&data), seen),
+            kind => {
+                match kind {
+                    Kind::WorkData => self.must_note(job, What::Data(tail()), seen),
+                    Kind::WorkWarning => self.must_note(job, What::Warning(tail()), seen),
+                    _ => {}
+                }
+                if let State::Running(run) = &mut self.jobs[index].state {
+                    run.heard = self.now;
+                }
+                true
+            }
+        };
+        for waiting in waiting.into_iter().filter(|_| is_told) {
             let is_failure = match work.kind {
                 Kind::WorkFail => true,
                 Kind::WorkException => !self.peer(waiting).exceptions,
@@ -144,38 +226,21 @@ impl Model {
                 seen.packet(waiting, work.kind, &[&handle[..], &data].join(&0));
             }
         }
-        if matches!(work.kind, Kind::WorkComplete | Kind::WorkFail | Kind::WorkException) {
-            self.remove(index, seen);
-        }
     }
 
-    /// A worker lost a job.
-    pub(super) fn put_back(&mut self, number: u64, seen: &mut Seen) {
-        let index = self.index_of(number).expect("a lost job is there");
-        if self.jobs[index].kept && !self.hands_out() {
-            return self.make_ready(index, seen);
-        }
-        self.jobs[index].losses += 1;
-        let job = &self.jobs[index];
-        let is_used_up = self.settings.attempts.is_some_and(|attempts| job.losses >= attempts);
-        if is_used_up || !job.is_wanted() {
-            self.fail(index, seen);
-            return self.remove(index, seen);
-        }
-        if job.losses > KEEPS_PLACE {
-            self.places += 1;
-            self.jobs[index].place = self.places;
-        }
-        self.make_ready(index, seen);
-    }
-
-    /// A delayed job is due, or a running one is put back.
+    /// A job is put into its line, or back into it.
     pub(super) fn make_ready(&mut self, index: usize, seen: &mut Seen) {
         self.leave_worker(index, seen);
+        let patience = self.patience(&self.jobs[index], self.now);
         let job = &mut self.jobs[index];
-        job.state = State::Ready;
-        job.numbers = (0, 0);
+        (job.state, job.patience, job.numbers) = (State::Ready, patience, (0, 0));
         self.one_more_ready();
+    }
+
+    /// Since when a job is ready, and when it is given up, if it is never handed out.
+    pub(super) fn patience(&self, job: &Job, since: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let timeout = self.rules(&job.function).wait_timeout.filter(|_| job.attempts == 0)?;
+        Some((since, since.after(timeout)))
     }
 
     /// Takes a job out of the world.
@@ -184,14 +249,24 @@ impl Model {
         self.jobs.remove(index);
     }
 
-    fn leave_worker(&mut self, index: usize, seen: &mut Seen) {
+    /// Its worker has it no more.
+    pub(super) fn leave_worker(&mut self, index: usize, seen: &mut Seen) {
         self.answer_in_vain(index, seen);
-        let State::Running { by, .. } = self.jobs[index].state else { return };
+        let Some(Run { by, .. }) = self.jobs[index].run().copied() else { return };
+        if self.rules(&self.jobs[index].function).max_running.is_some() {
+            // There may be room for another beside those that run.
+            self.one_more_ready();
+        }
         let number = self.jobs[index].number.expect("it was named");
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.conn == by) {
             peer.ended.push(number);
             let forgotten = peer.ended.len().saturating_sub(REMEMBERED);
             peer.ended.drain(..forgotten);
+            let is_stopping = peer.is_stopping;
+            let mut others = self.jobs.iter().filter(|job| job.number != Some(number));
+            if is_stopping && !others.any(|job| job.is_running_by(by)) {
+                seen.closed(by);
+            }
         }
     }
 

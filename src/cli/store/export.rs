@@ -1,6 +1,6 @@
 //! `gearhouse store export`: all that is kept, as lines of JSON, a bounded number of jobs in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::super::tell;
 use super::{Failure, written};
-use crate::engine::Record;
+use crate::engine::{Phase, Record, Standing};
 use crate::store::Reader;
 use crate::store::StoreError;
 use crate::store::lines::Line;
@@ -84,8 +84,8 @@ fn finish(result: Result<(), ExportError>) -> Result<(), Failure> {
         Ok(()) => Ok(()),
         Err(ExportError::Write(error)) => written(Err(error)),
         Err(ExportError::Store(error)) => Err(error.into()),
-        Err(ExportError::Payload { job, function }) => Err(Failure::refused(format!(
-            "the payload of job {job}, of {function}, is missing or damaged; the export ends before it. `gearhouse store \
+        Err(ExportError::Unreadable { what, job, function }) => Err(Failure::refused(format!(
+            "the {what} of job {job}, of {function}, is missing or damaged; the export ends before it. `gearhouse store \
              verify` tells what else is, --salvage exports the rest"
         ))),
     }
@@ -95,7 +95,11 @@ fn finish(result: Result<(), ExportError>) -> Result<(), Failure> {
 enum ExportError {
     Store(StoreError),
     Write(io::Error),
-    Payload { job: u64, function: String },
+    Unreadable { what: &'static str, job: u64, function: String },
+}
+
+fn unreadable(what: &'static str, job: JobId, function: &[u8]) -> ExportError {
+    ExportError::Unreadable { what, job: job.0, function: Printable(function).to_string() }
 }
 
 impl From<io::Error> for ExportError {
@@ -111,7 +115,11 @@ impl From<StoreError> for ExportError {
 }
 
 fn write<W: Write>(store: &Inspection, out: W) -> Result<W, ExportError> {
-    let mut writing = Writing { out, reader: store.reader()?, gathered: Vec::new(), bytes: 0 };
+    let mut results = HashSet::new();
+    store.results(&mut |job, _| {
+        results.insert(job);
+    })?;
+    let mut writing = Writing { out, reader: store.reader()?, results, gathered: Vec::new(), bytes: 0 };
     Line::Begin.write(&mut writing.out)?;
     let mut result = Ok(());
     let (next, _) = store.replay(false, &mut |record| {
@@ -129,6 +137,8 @@ fn write<W: Write>(store: &Inspection, out: W) -> Result<W, ExportError> {
 struct Writing<W> {
     out: W,
     reader: Box<dyn Reader>,
+    /// Jobs that have one.
+    results: HashSet<JobId>,
     /// Records whose payloads are still to be read.
     gathered: Vec<Record<'static>>,
     bytes: u64,
@@ -162,13 +172,20 @@ impl<W: Write> Writing<W> {
             {
                 match bodies.remove(id).and_then(|body| spec.with_body(body)) {
                     Some(whole) => *spec.to_mut() = whole,
-                    None => {
-                        let function = Printable(spec.function()).to_string();
-                        return Err(ExportError::Payload { job: id.0, function });
-                    }
+                    None => return Err(unreadable("payload", *id, spec.function())),
                 }
             }
+            let ended = match &record {
+                Record::Queued { id, spec, standing: Standing { phase: Phase::Over { .. }, .. }, .. } => {
+                    Some((*id, spec.function_bytes())).filter(|(id, _)| self.results.contains(id))
+                }
+                _ => None,
+            };
             Line::Thing(record).write(&mut self.out)?;
+            if let Some((id, function)) = ended {
+                let body = self.reader.read_result(id)?.ok_or_else(|| unreadable("result", id, &function))?;
+                Line::Thing(Record::Result { id, body }).write(&mut self.out)?;
+            }
         }
         Ok(())
     }

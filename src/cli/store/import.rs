@@ -61,7 +61,7 @@ impl Import {
         }
         import.finish(next)?;
         tell(format_args!(
-            "imported into {}: {count} jobs, recurring jobs and functions",
+            "imported into {}: {count} jobs, results, recurring jobs, functions and policies",
             directory.display()
         ));
         Ok(())

@@ -16,11 +16,16 @@ pub(super) fn run(directory: &Path) -> Result<(), Failure> {
             result = writeln!(out, "{}: {fault}", file.display());
         }
     })?;
-    let Counts { jobs, recurring, functions, faults } = counts;
-    let [jobs, recurring, functions, told] =
-        [(jobs, "job"), (recurring, "recurring job"), (functions, "function"), (faults, "fault")]
-            .map(counted);
-    let seen = format!("{jobs}, {recurring}, {functions}");
+    let Counts { jobs, results, recurring, functions, policies, faults } = counts;
+    let seen = [
+        counted(jobs, "job", "jobs"),
+        counted(results, "result", "results"),
+        counted(recurring, "recurring job", "recurring jobs"),
+        counted(functions, "function", "functions"),
+        counted(policies, "policy", "policies"),
+    ]
+    .join(", ");
+    let told = counted(faults, "fault", "faults");
     if faults > 0 {
         written(result)?;
         return Err(Failure::refused(format!(
@@ -32,6 +37,6 @@ pub(super) fn run(directory: &Path) -> Result<(), Failure> {
 }
 
 /// `1 job`, `2 jobs`.
-fn counted((count, what): (u64, &str)) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }

@@ -8,13 +8,16 @@ mod model;
 mod random;
 mod steps;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use self::model::Model;
 use super::{Reader, Store};
 use crate::engine::{Record, Standing};
+use crate::policy::{Plan, Terms};
 use crate::protocol::{Kind, Spec};
-use crate::types::{JobId, Priority};
+use crate::types::{JobId, Priority, Timestamp};
 
 /// Numbers that a process gives to foreground jobs, of which no record tells, before it starts again.
 const GIVEN_OUT_UNTOLD: u64 = 1 << 32;
@@ -108,7 +111,7 @@ impl<'a> Suite<'a> {
         }
     }
 
-    /// Reads all jobs that are alive.
+    /// Reads all jobs that are kept, with their results.
     fn read_all(&mut self, reader: &mut dyn Reader) {
         let ids: Vec<JobId> = self.model.jobs().map(|(id, _)| id).collect();
         self.read(reader, &ids);
@@ -128,7 +131,7 @@ impl<'a> Suite<'a> {
     /// A job that was just submitted, with the next number.
     fn job(&mut self, unique: &[u8], payload: &[u8]) -> Record<'static> {
         let id = self.number();
-        let standing = Standing { priority: Priority::Normal, due: None, losses: 0, place: id.0 };
+        let standing = Standing::new(id, Priority::Normal, None, Timestamp::from_micros(id.0));
         queued(id, standing, spec(Kind::SubmitJobBg, &[b"f", unique, payload]))
     }
 
@@ -143,11 +146,20 @@ impl<'a> Suite<'a> {
 }
 
 fn queued(id: JobId, standing: Standing, spec: Spec) -> Record<'static> {
-    Record::Queued { id, standing, spec: std::borrow::Cow::Owned(spec) }
+    queued_on(id, standing, spec, None)
 }
 
-fn scheduled(id: JobId, fields: &'static str, spec: Spec) -> Record<'static> {
-    Record::Scheduled { id, fields: fields.into(), spec: std::borrow::Cow::Owned(spec) }
+fn queued_on(id: JobId, standing: Standing, spec: Spec, terms: Option<Terms>) -> Record<'static> {
+    Record::Queued { id, standing, spec: Cow::Owned(spec), terms: terms.map(Box::new) }
+}
+
+fn scheduled(id: JobId, plan: Plan, spec: Spec) -> Record<'static> {
+    Record::Scheduled { id, plan: Cow::Owned(plan), spec: Cow::Owned(spec) }
+}
+
+/// A plan of which nothing but this is said.
+fn plan(fields: &str) -> Plan {
+    Plan { fields: fields.to_owned(), ..Plan::default() }
 }
 
 /// A spec as a packet of this kind makes it.

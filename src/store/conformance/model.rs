@@ -3,29 +3,38 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::engine::Record;
+use crate::policy::Policy;
 use crate::protocol::{MaxQueue, Spec};
 use crate::store::Reader;
 use crate::types::{JobId, Printable};
 
-/// All that is alive.
+/// All that is kept.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     jobs: BTreeMap<JobId, Record<'static>>,
     recurring: BTreeMap<JobId, Record<'static>>,
+    results: BTreeMap<JobId, Bytes>,
     functions: BTreeMap<Vec<u8>, (MaxQueue, bool)>,
+    policies: BTreeMap<String, Policy>,
 }
 
 impl Model {
     pub fn apply(&mut self, record: Record<'static>) {
         match record {
             Record::Queued { id, .. } => drop(self.jobs.insert(id, record)),
-            Record::Lost { id, standing: now } => {
+            Record::Stands { id, standing: now } => {
                 if let Some(Record::Queued { standing, .. }) = self.jobs.get_mut(&id) {
                     *standing = now;
                 }
             }
-            Record::Done(id) => drop(self.jobs.remove(&id)),
+            Record::Result { id, body } => drop(self.results.insert(id, body)),
+            Record::Done(id) => {
+                self.jobs.remove(&id);
+                self.results.remove(&id);
+            }
             Record::Scheduled { id, .. } => drop(self.recurring.insert(id, record)),
             Record::Unscheduled(id) => drop(self.recurring.remove(&id)),
             Record::Function { name, limits: [None, None, None], pinned: false } => {
@@ -33,6 +42,10 @@ impl Model {
             }
             Record::Function { name, limits, pinned } => {
                 self.functions.insert(name.into_owned(), (limits, pinned));
+            }
+            Record::Policy { pattern, policy: None } => drop(self.policies.remove(pattern.as_ref())),
+            Record::Policy { pattern, policy: Some(policy) } => {
+                self.policies.insert(pattern.into_owned(), *policy);
             }
         }
     }
@@ -51,7 +64,14 @@ impl Model {
     /// Compares what a replay gave back with this.
     pub fn compare(&self, found: Vec<Record<'static>>) -> Result<(), String> {
         let (mut jobs, mut recurring, mut functions) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut policies, mut is_past_policies) = (BTreeSet::new(), false);
         for record in found {
+            if let Record::Policy { pattern, .. } = &record
+                && is_past_policies
+            {
+                return Err(format!("policies come first, before what they rule: {pattern}"));
+            }
+            is_past_policies |= !matches!(record, Record::Policy { .. });
             match record {
                 Record::Queued { id, .. } => {
                     if jobs.last().is_some_and(|last| *last >= id) {
@@ -76,8 +96,14 @@ impl Model {
                         return Err(format!("function {name}: {limits:?} {pinned}, {kept:?} was kept"));
                     }
                 }
-                Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_) => {
-                    return Err(format!("a replay tells what is alive, not what happened: {record:?}"));
+                Record::Policy { pattern, policy } => {
+                    let kept = self.policies.get(pattern.as_ref());
+                    if kept != policy.as_deref() || !policies.insert(pattern.to_string()) {
+                        return Err(format!("policy {pattern}: {policy:?}, {kept:?} was kept"));
+                    }
+                }
+                Record::Stands { .. } | Record::Result { .. } | Record::Done(_) | Record::Unscheduled(_) => {
+                    return Err(format!("a replay tells what is kept, not what happened: {record:?}"));
                 }
             }
         }
@@ -85,13 +111,16 @@ impl Model {
         if let Some(lost) = lost.or_else(|| self.recurring.keys().find(|id| !recurring.contains(id))) {
             return Err(format!("what was kept comes back: {lost:?} was lost"));
         }
+        if let Some(lost) = self.policies.keys().find(|pattern| !policies.contains(*pattern)) {
+            return Err(format!("what was kept comes back: the policy for {lost} was lost"));
+        }
         match self.functions.keys().find(|name| !functions.contains(*name)) {
             Some(lost) => Err(format!("what was kept comes back: function {} was lost", Printable(lost))),
             None => Ok(()),
         }
     }
 
-    /// Reads these jobs and compares: bodies of jobs that are alive, each once, and nothing for any other.
+    /// Reads these jobs and compares: bodies and results of jobs that are kept, each once, and nothing for any other.
     pub fn read(&self, reader: &mut dyn Reader, ids: &[JobId]) -> Result<(), String> {
         let mut found = BTreeMap::new();
         let mut twice = None;
@@ -105,6 +134,13 @@ impl Model {
             return Err(format!("a reader passes on each job it is asked for, once: {ids:?}, {twice:?}"));
         }
         for id in ids {
+            let result =
+                reader.read_result(*id).map_err(|error| format!("reading a result failed: {error}"))?;
+            let expected = self.results.get(id);
+            if result.as_ref() != expected {
+                let id = id.0;
+                return Err(format!("the result of job {id} is read as {result:?}, {expected:?} was kept"));
+            }
             let expected = match self.jobs.get(id) {
                 Some(Record::Queued { spec, .. }) => Some(spec.body()),
                 _ => None,
@@ -123,8 +159,8 @@ impl Model {
 
 fn same_job(kept: Option<&Record<'static>>, found: &Record<'static>) -> Result<(), String> {
     let (
-        Some(Record::Queued { standing: kept_standing, spec: kept_spec, .. }),
-        Record::Queued { id, standing, spec },
+        Some(Record::Queued { standing: kept_standing, spec: kept_spec, terms: kept_terms, .. }),
+        Record::Queued { id, standing, spec, terms },
     ) = (kept, found)
     else {
         return Err(format!("what is over does not come back: {found:?}"));
@@ -132,6 +168,9 @@ fn same_job(kept: Option<&Record<'static>>, found: &Record<'static>) -> Result<(
     let id = id.0;
     if standing != kept_standing {
         return Err(format!("job {id} stands {standing:?}, it was kept as {kept_standing:?}"));
+    }
+    if terms != kept_terms {
+        return Err(format!("job {id} has the terms {terms:?}, it was kept with {kept_terms:?}"));
     }
     if spec.unique() == b"-" && !spec.is_whole() {
         return Err(format!("a job that coalesces by its payload comes with it: job {id} did not"));

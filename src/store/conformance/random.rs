@@ -1,7 +1,10 @@
 //! Batches drawn at random, with restarts, housekeeping and reading in between.
 
-use super::{Suite, queued, scheduled, spec};
-use crate::engine::{Record, Standing};
+use bytes::Bytes;
+
+use super::{Suite, plan, queued_on, scheduled, spec};
+use crate::engine::{Outcome, Phase, Reason, Record, Standing};
+use crate::policy::{Policy, Terms};
 use crate::protocol::Kind;
 use crate::types::{JobId, Priority, Timestamp};
 
@@ -50,15 +53,25 @@ fn draw(
         _ => dice.one_of(alive),
     };
     let known = known.filter(|id| !over.contains(id));
-    match dice.below(12) {
+    match dice.below(15) {
         0..=4 => {
             let id = suite.number();
             let (payload, unique) = (dice.bytes(), dice.below(3));
             let names: [&[u8]; 3] = [b"", b"-", b"unique"];
             let unique = names[usize::try_from(unique).unwrap_or(0)];
-            Some(queued(id, standing(dice, id.0), spec(Kind::SubmitJobBg, &[b"f", unique, &payload])))
+            let terms = (dice.below(4) == 0)
+                .then(|| Terms { attempts: u32::try_from(dice.below(9)).ok(), ..Terms::default() });
+            let standing = standing(dice, id.0);
+            Some(queued_on(id, standing, spec(Kind::SubmitJobBg, &[b"f", unique, &payload]), terms))
         }
-        5 | 6 => Some(Record::Lost { id: known?, standing: standing(dice, suite.next) }),
+        5 | 6 => Some(Record::Stands { id: known?, standing: standing(dice, suite.next) }),
+        12 | 13 => Some(Record::Result { id: known?, body: Bytes::from(dice.bytes()) }),
+        14 => {
+            let pattern = ["*", "a*", "a", "b"][usize::try_from(dice.below(4)).unwrap_or(0)];
+            let attempts = u32::try_from(dice.below(9)).ok();
+            let policy = (dice.below(3) > 0).then(|| Box::new(Policy { attempts, ..Policy::default() }));
+            Some(Record::Policy { pattern: pattern.into(), policy })
+        }
         7..=9 => {
             let id = known?;
             over.push(id);
@@ -68,8 +81,8 @@ fn draw(
             let made: Vec<JobId> = suite.model.recurring().collect();
             match (dice.below(3), dice.one_of(&made)) {
                 (0, Some(id)) => Some(Record::Unscheduled(id)),
-                (1, Some(id)) => Some(scheduled(id, "5 5 * * *", recurring(dice))),
-                _ => Some(scheduled(suite.number(), "0 0 1 1 *", recurring(dice))),
+                (1, Some(id)) => Some(scheduled(id, plan("5 5 * * *"), recurring(dice))),
+                _ => Some(scheduled(suite.number(), plan("0 0 1 1 *"), recurring(dice))),
             }
         }
         _ => {
@@ -87,8 +100,18 @@ fn recurring(dice: &mut Dice) -> crate::protocol::Spec {
 fn standing(dice: &mut Dice, place: u64) -> Standing {
     let priority = dice.one_of(&Priority::ALL).unwrap_or(Priority::Normal);
     let due = (dice.below(4) == 0).then(|| Timestamp::from_micros(dice.next() | 1));
-    let losses = u32::try_from(dice.below(5)).unwrap_or(0);
-    Standing { priority, due, losses, place }
+    let mut small = || u32::try_from(dice.below(3)).unwrap_or(0);
+    let (attempts, losses) = (small(), small());
+    let mut time = || (dice.below(2) == 0).then(|| Timestamp::from_micros(dice.below(3)));
+    let (first_start, last_start) = (time(), time());
+    let outcomes = [Outcome::Succeeded, Outcome::Cancelled, Outcome::Failed(Reason::TimedOut)];
+    let outcome = dice.one_of(&outcomes).unwrap_or(Outcome::Cancelled);
+    let at = Timestamp::from_micros(dice.next());
+    let over = Phase::Over { outcome, at };
+    let phases = [Phase::Waiting, Phase::Held, Phase::Running, Phase::Cancelling, over];
+    let phase = dice.one_of(&phases).unwrap_or_default();
+    let submitted = Timestamp::from_micros(dice.next());
+    Standing { priority, phase, due, attempts, losses, place, submitted, first_start, last_start }
 }
 
 /// Numbers from a seed (xorshift64): the same on every machine, which the suite must not need a library for.

@@ -1,7 +1,8 @@
-//! Changes gather in `ops` and are applied to `job` and `body` later: sorted by id, a bounded number a commit.
+//! Changes gather in `ops` and are applied to the tables of jobs later: sorted by id, a bounded number a commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use foldhash::fast::FixedState;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::row::{self, Change};
@@ -28,32 +29,40 @@ const VACUUM_BESIDE: usize = 64;
 pub(super) struct Fold {
     /// The last row of `ops` that was written.
     last_seq: i64,
-    gathered: Changes,
-    /// What is being applied, and the last row of `ops` that it comes from.
-    under_way: Option<(Changes, i64)>,
+    gathered: Gathered,
+    under_way: Option<UnderWay>,
     /// Whether pages may have become free since the last vacuum came to its end.
     may_vacuum: bool,
 }
 
 #[derive(Debug, Default)]
-struct Changes {
+struct Gathered {
     done: BTreeSet<JobId>,
-    lost: BTreeMap<JobId, Standing>,
+    /// Most are over before they are applied, so their order is made when that begins. The numbers are our own.
+    stands: HashMap<JobId, Standing, FixedState>,
 }
 
-impl Changes {
+/// What is being applied, and the last row of `ops` that it comes from.
+#[derive(Debug)]
+struct UnderWay {
+    done: BTreeSet<JobId>,
+    stands: BTreeMap<JobId, Standing>,
+    last_seq: i64,
+}
+
+impl Gathered {
     fn len(&self) -> usize {
-        self.done.len() + self.lost.len()
+        self.done.len() + self.stands.len()
     }
 
     fn add(&mut self, change: Change) {
         match change {
             Change::Done(id) => {
-                self.lost.remove(&id);
+                self.stands.remove(&id);
                 self.done.insert(id);
             }
-            Change::Lost(id, standing) => {
-                self.lost.insert(id, standing);
+            Change::Stands(id, standing) => {
+                self.stands.insert(id, standing);
             }
         }
     }
@@ -63,7 +72,7 @@ impl Changes {
 #[derive(Debug, Default)]
 pub(super) struct Folded {
     done: Vec<JobId>,
-    lost: Vec<JobId>,
+    stands: Vec<JobId>,
     all: bool,
 }
 
@@ -91,7 +100,7 @@ impl Fold {
 
     /// How a job that stands in the table stands really.
     pub fn standing(&self, id: JobId, written: Standing) -> Standing {
-        self.gathered.lost.get(&id).copied().unwrap_or(written)
+        self.gathered.stands.get(&id).copied().unwrap_or(written)
     }
 
     /// Applies a share of the changes within a transaction that has `beside` other rows to write.
@@ -107,13 +116,13 @@ impl Fold {
 
     /// The transaction was committed.
     pub fn settle(&mut self, folded: Folded) {
-        let Some((changes, _)) = &mut self.under_way else { return };
+        let Some(under_way) = &mut self.under_way else { return };
         self.may_vacuum |= !folded.done.is_empty();
         for id in &folded.done {
-            changes.done.remove(id);
+            under_way.done.remove(id);
         }
-        for id in &folded.lost {
-            changes.lost.remove(id);
+        for id in &folded.stands {
+            under_way.stands.remove(id);
         }
         if folded.all {
             self.under_way = None;
@@ -121,42 +130,60 @@ impl Fold {
     }
 
     fn begin(&mut self) {
-        self.under_way = Some((std::mem::take(&mut self.gathered), self.last_seq));
+        let Gathered { done, stands } = std::mem::take(&mut self.gathered);
+        let stands = stands.into_iter().collect();
+        self.under_way = Some(UnderWay { done, stands, last_seq: self.last_seq });
     }
 
     fn apply(&self, transaction: &Transaction<'_>, most: usize) -> rusqlite::Result<Folded> {
-        let Some((changes, seq)) = &self.under_way else { return Ok(Folded::default()) };
-        let done: Vec<JobId> = changes.done.iter().copied().take(most).collect();
-        let lost: Vec<JobId> = changes.lost.keys().copied().take(most - done.len()).collect();
-        let mut delete_job = transaction.prepare_cached("DELETE FROM job WHERE id = ?1")?;
-        let mut delete_body = transaction.prepare_cached("DELETE FROM body WHERE id = ?1")?;
-        for id in &done {
-            delete_job.execute([key(*id)])?;
+        let Some(UnderWay { done: all_done, stands: all_stand, last_seq }) = &self.under_way else {
+            return Ok(Folded::default());
+        };
+        let done: Vec<JobId> = all_done.iter().copied().take(most).collect();
+        let stands: Vec<JobId> = all_stand.keys().copied().take(most - done.len()).collect();
+        let has_results = transaction
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM result)")?
+            .query_row([], |row| row.get::<_, bool>(0))?;
+        let tables = [
+            Some("DELETE FROM job WHERE id = ?1"),
+            Some("DELETE FROM body WHERE id = ?1"),
+            has_results.then_some("DELETE FROM result WHERE id = ?1"),
+        ];
+        for delete in tables.into_iter().flatten() {
+            let mut delete = transaction.prepare_cached(delete)?;
+            for id in &done {
+                delete.execute([key(*id)])?;
+            }
         }
-        for id in &done {
-            delete_body.execute([key(*id)])?;
+        let mut buffer = Vec::new();
+        for id in &stands {
+            rewrite(transaction, *id, all_stand[id], &mut buffer)?;
         }
-        for id in &lost {
-            rewrite(transaction, *id, changes.lost[id])?;
-        }
-        let all = done.len() + lost.len() == changes.len();
+        let all = done.len() + stands.len() == all_done.len() + all_stand.len();
         if all {
-            transaction.execute("DELETE FROM ops WHERE seq <= ?1", [seq])?;
+            transaction.execute("DELETE FROM ops WHERE seq <= ?1", [last_seq])?;
         }
-        Ok(Folded { done, lost, all })
+        Ok(Folded { done, stands, all })
     }
 }
 
 /// Writes a job's row anew. A row that is gone or damaged is left as it is: the next start reports it.
-fn rewrite(transaction: &Transaction<'_>, id: JobId, standing: Standing) -> rusqlite::Result<()> {
+fn rewrite(
+    transaction: &Transaction<'_>,
+    id: JobId,
+    standing: Standing,
+    buffer: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
     let mut select = transaction.prepare_cached("SELECT meta FROM job WHERE id = ?1")?;
     let mut rows = select.query([key(id)])?;
     let Some(found) = rows.next()? else { return Ok(()) };
-    let meta: Vec<u8> = found.get(0)?;
-    let Ok((_, spec)) = row::read_meta(id, &meta) else { return Ok(()) };
-    let mut meta = Vec::new();
-    row::write_meta(id, standing, &spec, &mut meta);
-    transaction.prepare_cached("UPDATE job SET meta = ?2 WHERE id = ?1")?.execute(params![key(id), meta])?;
+    let rewritten = row::rewrite_meta(id, row::bytes(found, 0), standing, buffer);
+    // Its row must not be read while it is written.
+    drop(rows);
+    if rewritten.is_ok() {
+        let mut update = transaction.prepare_cached("UPDATE job SET meta = ?2 WHERE id = ?1")?;
+        update.execute(params![key(id), &*buffer])?;
+    }
     Ok(())
 }
 

@@ -13,13 +13,16 @@ use crate::store::StoreError;
 use crate::types::{JobId, Printable};
 
 /// In the order of the numbers below.
-pub(super) const TABLES: [&str; 6] = ["job", "body", "ops", "schedule", "function", "numbers"];
+pub(super) const TABLES: [&str; 8] =
+    ["job", "body", "ops", "schedule", "function", "numbers", "result", "policy"];
 const JOB: usize = 0;
 const BODY: usize = 1;
 const OPS: usize = 2;
 const SCHEDULE: usize = 3;
 const FUNCTION: usize = 4;
 const NUMBERS: usize = 5;
+const RESULT: usize = 6;
+const POLICY: usize = 7;
 
 /// Where a row stands: its page, and which one it is there.
 type Place = (u32, u16);
@@ -32,11 +35,13 @@ pub(super) struct Found<'a> {
     room: u64,
     jobs: BTreeMap<i64, Place>,
     bodies: BTreeMap<i64, Place>,
+    results: BTreeMap<i64, Place>,
     bad_jobs: BTreeSet<i64>,
     bad_bodies: BTreeSet<i64>,
     fold: Fold,
     /// Rows of `ops`: the first and last of each run that is gone.
     ops_gone: Vec<Range>,
+    policies: BTreeMap<String, Record<'static>>,
     functions: BTreeMap<Vec<u8>, Record<'static>>,
     recurring: BTreeMap<i64, Record<'static>>,
     /// What else is gone.
@@ -46,7 +51,7 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    pub fn read(pages: &'a Pages, roots: [u32; 6], is_log_missing: bool) -> Self {
+    pub fn read(pages: &'a Pages, roots: [u32; 8], is_log_missing: bool) -> Self {
         let (tables, room) = pages.tables(&roots);
         let mut found = Self {
             pages,
@@ -54,10 +59,12 @@ impl<'a> Found<'a> {
             room,
             jobs: BTreeMap::new(),
             bodies: BTreeMap::new(),
+            results: BTreeMap::new(),
             bad_jobs: BTreeSet::new(),
             bad_bodies: BTreeSet::new(),
             fold: Fold::default(),
             ops_gone: Vec::new(),
+            policies: BTreeMap::new(),
             functions: BTreeMap::new(),
             recurring: BTreeMap::new(),
             told: Vec::new(),
@@ -84,6 +91,20 @@ impl<'a> Found<'a> {
             is_whole
         });
         // What is wrong with one of these is told by itself.
+        found.each(RESULT, |found, place, row| {
+            match row::read_result(job(row.id), column(row, 0)) {
+                Ok(_) => drop(found.results.insert(row.id, place)),
+                Err(row::BadRow) if found.fold.is_over(job(row.id)) => {}
+                Err(row::BadRow) => {
+                    found.told.push(format!("gone: the result of job {}, whose row is damaged", row.id));
+                }
+            }
+            true
+        });
+        found.each(POLICY, |found, _, row| {
+            found.policy(row);
+            true
+        });
         found.each(FUNCTION, |found, _, row| {
             found.function(row);
             true
@@ -142,6 +163,19 @@ impl<'a> Found<'a> {
         self.ops_gone.extend(bad.iter().filter(|seq| !is_in_gap(seq)).map(|seq| (*seq, *seq)));
     }
 
+    fn policy(&mut self, row: &Row) {
+        match row::read_policy(column(row, 0), column(row, 1)) {
+            Ok((pattern, policy)) => {
+                let record =
+                    Record::Policy { pattern: Cow::Owned(pattern.clone()), policy: Some(Box::new(policy)) };
+                self.policies.insert(pattern, record);
+            }
+            Err(row::BadRow) => {
+                self.told.push(format!("gone: the policy for {}", Printable(column(row, 0))));
+            }
+        }
+    }
+
     fn function(&mut self, row: &Row) {
         let name = column(row, 0);
         match row::read_limits(name, column(row, 1)) {
@@ -155,24 +189,20 @@ impl<'a> Found<'a> {
 
     fn recurring(&mut self, row: &Row) {
         let id = job(row.id);
-        let read = || {
-            let fields = row::read_fields(id, column(row, 0)).ok()?;
-            let (_, spec) = row::read_meta(id, column(row, 1)).ok()?;
-            let body = row::read_body(id, column(row, 2)).ok()?;
-            Some((fields.to_owned(), spec.with_body(Bytes::copy_from_slice(body))?))
-        };
-        match read() {
-            Some((fields, spec)) => {
-                let record = Record::Scheduled { id, fields: Cow::Owned(fields), spec: Cow::Owned(spec) };
+        match row::read_schedule(id, [0, 1, 2].map(|index| column(row, index))) {
+            Ok((plan, spec)) => {
+                let record = Record::Scheduled { id, plan: Cow::Owned(plan), spec: Cow::Owned(spec) };
                 self.recurring.insert(row.id, record);
             }
-            None => self.told.push(format!("gone: recurring job {}, whose row is damaged", row.id)),
+            Err(row::BadRow) => {
+                self.told.push(format!("gone: recurring job {}, whose row is damaged", row.id))
+            }
         }
     }
 
     pub fn is_nothing(&self) -> bool {
         let is_any = self.numbered.is_some() || !self.functions.is_empty() || !self.recurring.is_empty();
-        !is_any && self.jobs.is_empty() && self.bodies.is_empty()
+        !is_any && self.policies.is_empty() && self.jobs.is_empty() && self.bodies.is_empty()
     }
 
     /// Passes on all that is whole, and tells what is not. Gives a number beyond all that were given out.
@@ -181,21 +211,27 @@ impl<'a> Found<'a> {
         add: &mut dyn FnMut(Record<'static>) -> Result<(), StoreError>,
         tell: &mut dyn FnMut(String),
     ) -> Result<JobId, StoreError> {
-        self.functions.values().cloned().try_for_each(&mut *add)?;
+        self.policies.values().chain(self.functions.values()).cloned().try_for_each(&mut *add)?;
         for (id, place) in &self.jobs {
             if self.fold.is_over(job(*id)) {
                 continue;
             }
             let Some(row) = self.pages.row(place.0, place.1) else { continue };
-            let Ok((written, spec)) = row::read_meta(job(*id), column(&row, 0)) else { continue };
+            let Ok(row::Meta { standing, spec, terms }) = row::read_meta(job(*id), column(&row, 0)) else {
+                continue;
+            };
             let body = self.body(*id).map(Bytes::from);
             let function = Printable(spec.function()).to_string();
             let Some(spec) = body.and_then(|body| spec.with_body(body)) else {
                 tell(format!("gone: job {id}, of {function}: its payload is missing or damaged"));
                 continue;
             };
-            let standing = self.fold.standing(job(*id), written);
-            add(Record::Queued { id: job(*id), standing, spec: Cow::Owned(spec) })?;
+            let standing = self.fold.standing(job(*id), standing);
+            let (spec, terms) = (Cow::Owned(spec), terms.map(Box::new));
+            add(Record::Queued { id: job(*id), standing, spec, terms })?;
+            if let Some(body) = self.result(*id).map(Bytes::from) {
+                add(Record::Result { id: job(*id), body })?;
+            }
         }
         self.recurring.values().cloned().try_for_each(&mut *add)?;
         self.tell_jobs(tell);
@@ -208,6 +244,12 @@ impl<'a> Found<'a> {
         let place = self.bodies.get(&id)?;
         let row = self.pages.row(place.0, place.1)?;
         row::read_body(job(id), column(&row, 0)).ok().map(<[u8]>::to_vec)
+    }
+
+    fn result(&self, id: i64) -> Option<Vec<u8>> {
+        let place = self.results.get(&id)?;
+        let row = self.pages.row(place.0, place.1)?;
+        row::read_result(job(id), column(&row, 0)).ok().map(<[u8]>::to_vec)
     }
 
     /// Jobs whose number is known although their row is not whole.
@@ -274,6 +316,12 @@ impl<'a> Found<'a> {
         }
         if is_damaged(FUNCTION) {
             tell("gone: limits of functions that stood on pages that cannot be read".to_owned());
+        }
+        if is_damaged(RESULT) {
+            tell("gone: results of jobs that stood on pages that cannot be read".to_owned());
+        }
+        if is_damaged(POLICY) {
+            tell("gone: policies that stood on pages that cannot be read".to_owned());
         }
         for (first, last) in &self.ops_gone {
             tell(format!("rows {first} to {last} of table ops are gone: jobs that ended then run again"));

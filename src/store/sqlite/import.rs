@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::append::{insert_job, key, put_function, put_schedule};
+use super::append::{insert_job, key, put_function, put_policy, put_result, put_schedule};
 use super::directory::Directory;
 use super::{from_sqlite, replay, schema};
 use crate::engine::Record;
@@ -40,7 +40,7 @@ impl Import {
         }
         let mut is_empty = true;
         let found = replay::replay(&connection, &file, false, &mut |record| {
-            is_empty &= matches!(record, Record::Function { .. });
+            is_empty &= matches!(record, Record::Function { .. } | Record::Policy { .. });
         })?;
         if !is_empty {
             return Err(StoreError::NotEmpty { path: path.to_owned() });
@@ -49,7 +49,9 @@ impl Import {
         Ok(Self { connection, directory, buffer: Vec::new(), next: found.next_number })
     }
 
-    /// Adds a job, a recurring job or a function. Whether its number was new.
+    /// Adds a job, its result, a recurring job, a function or a policy. Whether its number was new.
+    ///
+    /// A result may come before its job; without one it is left out.
     ///
     /// # Errors
     /// It cannot be written; nothing is imported.
@@ -63,19 +65,26 @@ impl Import {
             Record::Queued { id, .. } | Record::Scheduled { id, .. } if is_taken(connection, *id)? => {
                 return Ok(false);
             }
-            Record::Queued { id, standing, spec } => {
+            Record::Queued { id, standing, spec, terms } => {
                 self.next = self.next.max(id.0.saturating_add(1)).max(standing.place.saturating_add(1));
-                insert_job(connection, *id, *standing, spec, buffer)?;
+                insert_job(connection, *id, *standing, spec, terms.as_deref(), buffer)?;
             }
-            Record::Scheduled { id, fields, spec } => {
+            Record::Result { id, body } => put_result(connection, *id, body, buffer)?,
+            Record::Scheduled { id, plan, spec } => {
                 self.next = self.next.max(id.0.saturating_add(1));
-                put_schedule(connection, *id, fields, spec, buffer)?;
+                put_schedule(connection, *id, plan, spec, buffer)?;
             }
             Record::Function { name, limits, pinned } => {
                 put_function(connection, name, *limits, *pinned, buffer)?;
             }
-            // What happened to a job is no thing that could be imported.
-            Record::Lost { .. } | Record::Done(_) | Record::Unscheduled(_) => {}
+            Record::Policy { pattern, policy: Some(policy) } => {
+                put_policy(connection, pattern, policy, buffer)?
+            }
+            // What happened is no thing that could be imported.
+            Record::Stands { .. }
+            | Record::Done(_)
+            | Record::Unscheduled(_)
+            | Record::Policy { policy: None, .. } => {}
         }
         Ok(true)
     }
@@ -90,6 +99,7 @@ impl Import {
     }
 
     fn keep(&self) -> rusqlite::Result<()> {
+        self.connection.execute("DELETE FROM result WHERE id NOT IN (SELECT id FROM job)", [])?;
         schema::write_next(&self.connection, JobId(self.next))?;
         self.connection.execute_batch("COMMIT")?;
         // As a server leaves it.
@@ -106,8 +116,11 @@ fn begin(connection: &Connection) -> rusqlite::Result<()> {
     // As FULL, and the directory is synced too when the journal is gone: only then is it kept.
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
+    schema::upgrade(connection)?;
     // What is over may still have its rows.
-    connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM job; DELETE FROM body; DELETE FROM ops;")
+    connection.execute_batch(
+        "BEGIN IMMEDIATE; DELETE FROM job; DELETE FROM body; DELETE FROM result; DELETE FROM ops;",
+    )
 }
 
 fn is_taken(connection: &Connection, id: JobId) -> rusqlite::Result<bool> {

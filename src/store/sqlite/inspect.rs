@@ -9,7 +9,7 @@ use super::directory::Directory;
 use super::read::SqliteReader;
 use super::replay::{self, Damage};
 use super::verify::{self, Counts, Fault};
-use super::{from_sqlite, schema};
+use super::{from_sqlite, row, schema};
 use crate::engine::Record;
 use crate::store::{Reader, StoreError};
 use crate::types::JobId;
@@ -21,6 +21,7 @@ use crate::types::JobId;
 #[derive(Debug)]
 pub struct Inspection {
     connection: Connection,
+    format: i64,
     has_log: bool,
     // Dropped in this order: the index goes when the connection is closed, the lock last.
     _index: Option<Index>,
@@ -52,13 +53,13 @@ impl Inspection {
         let index = directory.beside("-shm");
         let index = (has_log && !index.exists()).then_some(Index(index));
         let connection = schema::open_to_read(&directory.jobs(), has_log)?;
-        Ok(Self { connection, has_log, _index: index, directory })
+        let format = schema::format(&connection).map_err(|error| from_sqlite(&directory.jobs(), &error))?;
+        Ok(Self { connection, format, has_log, _index: index, directory })
     }
 
     /// The format of its files.
     pub fn format(&self) -> i64 {
-        // Others are refused.
-        schema::FORMAT
+        self.format
     }
 
     /// The data directory.
@@ -95,7 +96,24 @@ impl Inspection {
         Ok((JobId(replayed.next_number), replayed.damage))
     }
 
-    /// A reader of payloads.
+    /// Passes on the job of each result, and the bytes that it takes; also of jobs that are gone for good, whose results
+    /// may still have their rows.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn results(&self, each: &mut dyn FnMut(JobId, u64)) -> Result<(), StoreError> {
+        let fault = |error| from_sqlite(&self.file(), &error);
+        let mut select =
+            self.connection.prepare("SELECT id, length(body) FROM result ORDER BY id").map_err(fault)?;
+        let mut rows = select.query([]).map_err(fault)?;
+        while let Some(found) = rows.next().map_err(fault)? {
+            let (id, len): (i64, i64) = found.try_into().map_err(fault)?;
+            each(JobId(id.unsigned_abs()), len.unsigned_abs().saturating_sub(row::SEAL));
+        }
+        Ok(())
+    }
+
+    /// A reader of payloads and results.
     ///
     /// # Errors
     /// It cannot be opened.

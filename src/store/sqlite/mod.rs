@@ -84,6 +84,20 @@ impl SqliteStore {
         self.directory.jobs()
     }
 
+    /// What is written at each start, and at the first one with a newer format.
+    fn begin(&mut self, first: JobId) -> Result<(), StoreError> {
+        let upgraded = schema::upgrade(&self.connection);
+        if self.judge(upgraded)? {
+            let (path, format) = (self.directory.jobs(), schema::FORMAT);
+            tracing::info!(
+                "{}: carried on in format {format}, which older versions do not open",
+                path.display()
+            );
+        }
+        let reserved = schema::reserve_numbers(&self.connection, first);
+        self.judge(reserved)
+    }
+
     /// What was to be kept, kept; or the error in our words. After any but a full disk nothing more is written.
     fn judge<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
         let error = match result {
@@ -120,13 +134,9 @@ impl Store for SqliteStore {
         let checkpointed = checkpoint::run_all(&self.connection);
         self.judge(checkpointed)?;
         let first = JobId(replayed.next_number);
-        let reserved = schema::reserve_numbers(&self.connection, first);
-        match self.judge(reserved) {
-            Err(StoreError::Full { .. }) if self.use_reserve() => {
-                let reserved = schema::reserve_numbers(&self.connection, first);
-                self.judge(reserved)?;
-            }
-            reserved => reserved?,
+        match self.begin(first) {
+            Err(StoreError::Full { .. }) if self.use_reserve() => self.begin(first)?,
+            begun => begun?,
         }
         self.directory.sync()?;
         self.directory.mark(Use::Running)?;

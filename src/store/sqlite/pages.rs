@@ -15,8 +15,8 @@ use super::wal::{self, Versions};
 /// Bytes of a page: SQLite's default, and ours.
 pub(super) const PAGE: usize = 4096;
 
-/// No row of `job` takes less than one 90th of a page.
-const MOST_ROWS: u64 = 90;
+/// No row of `job` takes less than this part of a page.
+const MOST_ROWS: u64 = 124;
 
 /// Page types, in a tree and in the map.
 const INNER: u8 = 5;
@@ -25,6 +25,9 @@ const MAP_FREE: u8 = 2;
 const MAP_FIRST_OVERFLOW: u8 = 3;
 const MAP_OVERFLOW: u8 = 4;
 const MAP_TREE: u8 = 5;
+
+/// Tables that every format has; they come first.
+const TABLES_OF_1: usize = 6;
 
 /// Pages from one of the map to the next.
 const MAPPED: u32 = PAGE as u32 / 5 + 1;
@@ -63,7 +66,7 @@ pub(super) struct Table {
 #[derive(Debug)]
 pub(super) struct Row {
     pub id: i64,
-    /// The columns that hold bytes.
+    /// The columns that hold bytes or text.
     pub columns: Vec<Vec<u8>>,
 }
 
@@ -124,6 +127,9 @@ impl Pages {
             doubtful: Vec::new(),
         };
         for (table, root) in roots.iter().enumerate() {
+            if table >= TABLES_OF_1 && walk.is_of_format_1(*root) {
+                continue;
+            }
             walk.down(Node { table, page: *root, range: ALL });
         }
         // Either the page above or the map is wrong: if it is the page, another one has claimed this by now.
@@ -187,6 +193,18 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Whether the file has less tables, and this page, where one of the others would begin, is another's.
+    fn is_of_format_1(&mut self, root: u32) -> bool {
+        match self.pages.page(1).and_then(|first| word(&first[..], 60)) {
+            Some(1) => true,
+            Some(2) => false,
+            // The head is damaged: by the map, if that is not.
+            _ => {
+                matches!(self.pages.map(&mut self.map, root), Some((MAP_FREE..=MAP_TREE, _)))
+            }
+        }
+    }
+
     fn down(&mut self, from: Node) {
         let mut nodes = vec![from];
         while let Some(node) = nodes.pop() {
@@ -335,7 +353,7 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// The columns of a record that hold bytes. Ours hold nothing else, but for ids, which stand elsewhere.
+/// The columns of a record that hold bytes or text. Ours hold nothing else, but for ids, which stand elsewhere.
 fn columns(record: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (head, mut at) = varint(record, 0)?;
     let mut content = usize::try_from(head).ok()?;
@@ -345,7 +363,7 @@ fn columns(record: &[u8]) -> Option<Vec<Vec<u8>>> {
         at = after;
         match kind {
             0 => {}
-            12.. if kind % 2 == 0 => {
+            12.. => {
                 let end = content.checked_add(usize::try_from((kind - 12) / 2).ok()?)?;
                 columns.push(record.get(content..end)?.to_vec());
                 content = end;

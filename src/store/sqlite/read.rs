@@ -1,4 +1,4 @@
-//! Payloads, read on a connection of their own while the other one writes.
+//! Payloads and results, read on a connection of their own while the other one writes.
 
 use std::path::{Path, PathBuf};
 
@@ -57,8 +57,28 @@ impl SqliteReader {
     }
 }
 
+impl SqliteReader {
+    fn result(&mut self, job: JobId) -> rusqlite::Result<Option<Bytes>> {
+        let mut select = self.connection.prepare_cached("SELECT body FROM result WHERE id = ?1")?;
+        let mut rows = select.query([key(job)])?;
+        let found = match rows.next() {
+            Err(error) if is_damage(&error) => None,
+            Ok(None) => return Ok(None),
+            other => other?,
+        };
+        let body = found.and_then(|found| row::read_result(job, row::bytes(found, 0)).ok());
+        if body.is_none() {
+            tracing::error!("{}: the result of job {} is damaged", self.path.display(), job.0);
+        }
+        Ok(body.map(Bytes::copy_from_slice))
+    }
+}
+
 impl Reader for SqliteReader {
     fn read(&mut self, jobs: &[JobId], each: &mut dyn FnMut(JobId, Option<Bytes>)) -> Result<(), StoreError> {
         self.read_all(jobs, each).map_err(|error| from_sqlite(&self.path, &error))
+    }
+    fn read_result(&mut self, job: JobId) -> Result<Option<Bytes>, StoreError> {
+        self.result(job).map_err(|error| from_sqlite(&self.path, &error))
     }
 }

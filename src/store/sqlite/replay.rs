@@ -97,6 +97,8 @@ impl Replay<'_> {
         let mut fold = Fold::default();
         let walked = self.changes(&mut fold);
         self.unreadable("ops", walked)?;
+        let walked = self.policies();
+        self.unreadable("policy", walked)?;
         let walked = self.functions();
         self.unreadable("function", walked)?;
         let walked = self.jobs(&fold);
@@ -106,7 +108,7 @@ impl Replay<'_> {
         self.numbers()?;
         if self.damage.is_empty() {
             // A row of which a page says nothing, or a page that nothing leads to, is missed by no checksum.
-            ["ops", "function", "job", "schedule", "numbers"]
+            ["ops", "policy", "function", "job", "schedule", "numbers"]
                 .into_iter()
                 .try_for_each(|table| self.structure(table))?;
         }
@@ -146,6 +148,22 @@ impl Replay<'_> {
             match row::read_changes(seq, row::bytes(found, 1)) {
                 Ok(changes) => fold.note(seq, &changes),
                 Err(row::BadRow) => self.damage.push(Damage::row("ops", seq)),
+            }
+        }
+        Ok(())
+    }
+
+    fn policies(&mut self) -> rusqlite::Result<()> {
+        let mut select =
+            self.connection.prepare("SELECT rowid, pattern, policy FROM policy ORDER BY pattern")?;
+        let mut rows = select.query([])?;
+        while let Some(found) = rows.next()? {
+            match row::read_policy(row::bytes(found, 1), row::bytes(found, 2)) {
+                Ok((pattern, policy)) => (self.each)(Record::Policy {
+                    pattern: Cow::Owned(pattern),
+                    policy: Some(Box::new(policy)),
+                }),
+                Err(row::BadRow) => self.damage.push(Damage::row("policy", found.get(0)?)),
             }
         }
         Ok(())
@@ -200,13 +218,14 @@ impl Replay<'_> {
         if fold.is_over(id) {
             return Ok(());
         }
-        let Ok((written, spec)) = row::read_meta(id, meta) else {
+        let Ok(row::Meta { standing, spec, terms }) = row::read_meta(id, meta) else {
             self.damage.push(Damage::row("job", key));
             return Ok(());
         };
-        let standing = fold.standing(id, written);
+        let standing = fold.standing(id, standing);
         if let Some(spec) = self.with_body_if_needed(id, spec)? {
-            (self.each)(Record::Queued { id, standing, spec: Cow::Owned(spec) });
+            let (spec, terms) = (Cow::Owned(spec), terms.map(Box::new));
+            (self.each)(Record::Queued { id, standing, spec, terms });
         }
         Ok(())
     }
@@ -242,16 +261,12 @@ impl Replay<'_> {
             self.last = key;
             let id = JobId(key.unsigned_abs());
             self.next_number = self.next_number.max(id.0.saturating_add(1));
-            let fields = row::read_fields(id, row::bytes(found, 1)).ok();
-            let spec = row::read_meta(id, row::bytes(found, 2)).ok();
-            let body = row::read_body(id, row::bytes(found, 3)).ok().map(Bytes::copy_from_slice);
-            let spec = spec.zip(body).and_then(|((_, spec), body)| spec.with_body(body));
-            match fields.zip(spec) {
-                Some((fields, spec)) => {
-                    let fields = Cow::Owned(fields.to_owned());
-                    (self.each)(Record::Scheduled { id, fields, spec: Cow::Owned(spec) });
+            let columns = [1, 2, 3].map(|column| row::bytes(found, column));
+            match row::read_schedule(id, columns) {
+                Ok((plan, spec)) => {
+                    (self.each)(Record::Scheduled { id, plan: Cow::Owned(plan), spec: Cow::Owned(spec) });
                 }
-                None => self.damage.push(Damage::row("schedule", key)),
+                Err(row::BadRow) => self.damage.push(Damage::row("schedule", key)),
             }
         }
         Ok(())

@@ -37,23 +37,28 @@ impl fmt::Display for Fault {
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Jobs that are not over.
+    /// Jobs, also those that are over and kept.
     pub jobs: u64,
+    /// Results of those.
+    pub results: u64,
     /// Recurring jobs.
     pub recurring: u64,
     /// Functions with limits, or made by an operator.
     pub functions: u64,
+    /// Policies.
+    pub policies: u64,
     /// What is wrong.
     pub faults: u64,
 }
 
 const NO_CHECKSUM: &str = "its checksum is wrong";
-const NO_RETURN: &str =
-    "jobs that are over may come back, and jobs that workers lost stand where they stood before";
+const NO_RETURN: &str = "jobs that are over may come back, and others stand as they stood before";
 const NO_JOB: &str = "this job is lost";
 const NO_PAYLOAD: &str = "this job cannot be handed out";
+const NO_RESULT: &str = "the result of this job is lost";
 const NO_RECURRING: &str = "this recurring job is lost";
 const NO_FUNCTION: &str = "the limits of this function are lost";
+const NO_POLICY: &str = "this policy is lost";
 const NO_NUMBER: &str = "numbers of jobs may be given out again";
 pub(super) const NO_PAGES: &str = "what stands there cannot be read";
 
@@ -66,8 +71,14 @@ pub(super) fn verify(connection: &Connection, each: &mut dyn FnMut(Fault)) -> ru
         Verify::job,
     )?;
     verify.table("body", "SELECT id FROM body WHERE id NOT IN (SELECT id FROM job)", Verify::body_alone)?;
+    verify.table(
+        "result",
+        "SELECT id, result.body, job.id IS NULL FROM result LEFT JOIN job USING (id) ORDER BY id",
+        Verify::result,
+    )?;
     verify.table("schedule", "SELECT id, fields, meta, body FROM schedule ORDER BY id", Verify::schedule)?;
     verify.table("function", "SELECT rowid, name, limits FROM function", Verify::function)?;
+    verify.table("policy", "SELECT rowid, pattern, policy FROM policy", Verify::policy)?;
     verify.numbers()?;
     verify.structure()?;
     Ok(verify.counts)
@@ -146,7 +157,7 @@ impl Verify<'_> {
             return None;
         }
         self.counts.jobs += 1;
-        let Ok((_, spec)) = row::read_meta(id, row::bytes(found, 1)) else {
+        let Ok(row::Meta { spec, .. }) = row::read_meta(id, row::bytes(found, 1)) else {
             return Some((NO_CHECKSUM, NO_JOB));
         };
         if found.get_ref(2).is_ok_and(|value| value == rusqlite::types::ValueRef::Null) {
@@ -169,14 +180,27 @@ impl Verify<'_> {
     fn schedule(&mut self, key: i64, found: &Row<'_>) -> Bad {
         self.counts.recurring += 1;
         let id = JobId(key.unsigned_abs());
-        let fields = row::read_fields(id, row::bytes(found, 1));
-        let spec = row::read_meta(id, row::bytes(found, 2));
-        let body = row::read_body(id, row::bytes(found, 3));
-        let (Ok(_), Ok((_, spec)), Ok(body)) = (fields, spec, body) else {
-            return Some((NO_CHECKSUM, NO_RECURRING));
-        };
-        let is_whole = spec.with_body(Bytes::copy_from_slice(body)).is_some();
-        (!is_whole).then_some(("its payload is another job's", NO_RECURRING))
+        let is_whole = row::read_schedule(id, [1, 2, 3].map(|column| row::bytes(found, column))).is_ok();
+        (!is_whole).then_some((NO_CHECKSUM, NO_RECURRING))
+    }
+
+    fn result(&mut self, key: i64, found: &Row<'_>) -> Bad {
+        let id = JobId(key.unsigned_abs());
+        if self.fold.is_over(id) {
+            return None;
+        }
+        self.counts.results += 1;
+        if row::read_result(id, row::bytes(found, 1)).is_err() {
+            return Some((NO_CHECKSUM, NO_RESULT));
+        }
+        let is_alone = found.get::<_, bool>(2).unwrap_or(true);
+        is_alone.then_some(("a result without its job", NO_JOB))
+    }
+
+    fn policy(&mut self, _: i64, found: &Row<'_>) -> Bad {
+        self.counts.policies += 1;
+        let is_whole = row::read_policy(row::bytes(found, 1), row::bytes(found, 2)).is_ok();
+        (!is_whole).then_some((NO_CHECKSUM, NO_POLICY))
     }
 
     fn function(&mut self, _: i64, found: &Row<'_>) -> Bad {

@@ -1,0 +1,242 @@
+//! What is told of a job after it happened, and while it does: its log, its result, and the events of all jobs.
+
+use std::io::{BufRead as _, BufReader};
+
+use serde_json::{Value, json};
+
+use super::{Api, serve};
+use crate::command_line::run::text;
+use crate::support::eventually;
+
+/// Reads a stream of events: their names and data.
+struct Events(BufReader<Box<dyn std::io::Read>>);
+
+impl Events {
+    #[track_caller]
+    fn of(api: &Api, path: &str, headers: &[(&str, &str)]) -> Events {
+        let headers = [&[("accept", "text/event-stream")], headers].concat();
+        let answer = api.begin("GET", path, &headers, b"");
+        assert_eq!(answer.status(), 200);
+        Events(BufReader::new(Box::new(answer.into_body().into_reader())))
+    }
+
+    /// The next event; `None` at the end.
+    fn next(&mut self) -> Option<(String, Value)> {
+        let (mut name, mut data) = (String::new(), Value::Null);
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).expect("a stream") == 0 {
+                return None;
+            }
+            match line.trim_end().split_once(": ") {
+                Some(("event", text)) => name = text.to_owned(),
+                Some(("data", text)) => data = serde_json::from_str(text).expect("JSON"),
+                None if line == "\n" && !name.is_empty() => return Some((name, data)),
+                _ => {}
+            }
+        }
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.next()).map(|(name, _)| name).collect()
+    }
+}
+
+fn words(items: &[Value]) -> Vec<&str> {
+    items.iter().map(|item| item["what"].as_str().expect("a word")).collect()
+}
+
+#[test]
+fn the_log_of_a_job_tells_its_whole_life_in_order() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let mut worker = server.connect();
+    worker.can_do("f");
+    let job = server.connect().submit_bg("f", "", b"x");
+    let path = format!("/api/v1/jobs/{job}/log");
+    api.send("POST", &format!("/api/v1/jobs/{job}/hold"), &[], b"").ok();
+    api.send("POST", &format!("/api/v1/jobs/{job}/release"), &[], b"").ok();
+    worker.take_job();
+    worker.leave();
+    eventually("it is back in the line", || {
+        (api.look(&format!("/api/v1/jobs/{job}"))["state"] == "queued").then_some(())
+    });
+    let mut worker = server.connect();
+    worker.can_do("f");
+    worker.take_job();
+    worker.fail(&job);
+    worker.settle();
+    let all = api.all(&path);
+    let ends = ["attempt_ended", "started", "attempt_ended", "failed"];
+    assert_eq!(words(&all), [&["submitted", "held", "released"][..], &ends].concat(), "{all:?}");
+    assert_eq!(
+        (&all[3]["reason"], &all[5]["reason"], &all[4]["attempt"]),
+        (&json!("lost"), &json!("failed"), &json!(2))
+    );
+    assert!(all[3]["started"].is_string() && all[3]["started_micros"].is_null(), "{}", all[3]);
+    let serials: Vec<u64> = all.iter().map(|entry| entry["serial"].as_u64().unwrap()).collect();
+    assert!(serials.is_sorted_by(|one, other| one < other), "{serials:?}");
+    assert_eq!(api.all(&format!("{path}?limit=1")), all, "page by page it is the same");
+    let newer = api.look(&format!("{path}?newer_than={}", serials[3]));
+    assert_eq!(newer["items"].as_array().unwrap()[..], all[4..]);
+    let last = serials.last().unwrap();
+    assert_eq!(api.look(&format!("{path}?newer_than={last}")), json!({"items": [], "next": null}));
+    api.get("/api/v1/jobs/H:x:1/log").expect_problem(404, "not-found");
+}
+
+#[test]
+fn a_log_is_followed_to_the_end_of_the_job() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let mut worker = server.connect();
+    worker.can_do("f");
+    let job = server.connect().submit_bg("f", "", b"x");
+    let path = format!("/api/v1/jobs/{job}/log");
+    let mut events = Events::of(&api, &path, &[]);
+    assert_eq!(events.next().unwrap().0, "submitted");
+    worker.take_job();
+    assert_eq!(events.next().unwrap().0, "started");
+    worker.progress(&job, "1", "2");
+    let (name, progress) = events.next().unwrap();
+    assert_eq!((&*name, &progress["numerator"]), ("progress", &json!(1)));
+    worker.send(crate::support::kind::WORK_WARNING, &[job.as_bytes(), b"careful"]);
+    let (name, warning) = events.next().unwrap();
+    assert_eq!((&*name, &warning["data"]), ("warning", &json!("careful")));
+    worker.complete(&job, b"done");
+    assert_eq!(events.names(), ["succeeded"]);
+    let serial = warning["serial"].to_string();
+    assert_eq!(Events::of(&api, &path, &[("last-event-id", &serial)]).names(), ["succeeded"]);
+    let told = api.all(&path);
+    assert_eq!(words(&told), ["submitted", "started", "warning", "succeeded"]);
+}
+
+#[test]
+fn what_happens_is_told_to_those_who_watch() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let mut all = Events::of(&api, "/api/v1/events", &[]);
+    let mut ends = Events::of(&api, "/api/v1/events?function=f*&what=succeeded,failed", &[]);
+    let mut worker = server.connect();
+    worker.can_do("f");
+    worker.can_do("g");
+    let other = server.connect().submit_bg("g", "", b"x");
+    let job = server.connect().submit_bg("f", "", b"x");
+    for _ in 0..2 {
+        let handle = worker.take_job().handle;
+        worker.complete(&handle, b"");
+    }
+    let (name, ended) = ends.next().unwrap();
+    assert_eq!((&*name, &ended["handle"], &ended["function"]), ("succeeded", &json!(job), &json!("f")));
+    assert!(ended["at"].is_string(), "{ended}");
+    let mut told: Vec<(String, String)> = (0..6)
+        .map(|_| all.next().unwrap())
+        .map(|(name, data)| (data["handle"].as_str().unwrap().to_owned(), name))
+        .collect();
+    told.sort();
+    let mut expected = Vec::new();
+    for handle in [&job, &other] {
+        for name in ["submitted", "started", "succeeded"] {
+            expected.push((handle.clone(), name.to_owned()));
+        }
+    }
+    expected.sort();
+    assert_eq!(told, expected);
+    api.get("/api/v1/events?what=nonsense").expect_problem(422, "invalid");
+    api.get("/api/v1/events?handle=nonsense").expect_problem(422, "invalid");
+    // The server does not wait for those who watch.
+    let mut server = server;
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(server.wait().success());
+    assert_eq!(all.next(), None);
+}
+
+#[test]
+fn no_more_may_watch_than_the_server_has_room_for() {
+    let (_server, api) = serve(&["--store", "memory"]);
+    let mut watching: Vec<Events> = (0..64).map(|_| Events::of(&api, "/api/v1/events", &[])).collect();
+    api.get("/api/v1/events").expect_problem(503, "busy");
+    watching.pop();
+    eventually("there is room again", || {
+        let answer = api.begin("GET", "/api/v1/events", &[], b"");
+        (answer.status() == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_result_is_there_as_long_as_its_job_is_kept_also_after_a_restart() {
+    let files = tempfile::tempdir().unwrap();
+    let options = ["--data-dir", text(files.path())];
+    let (mut server, api) = serve(&options);
+    let png = api.submit(&json!({"function": "f", "keep": 3600, "mime": "image/png"}));
+    let [object, plain, forgotten, failed] = [Some(60), Some(60), None, None]
+        .map(|keep| api.submit(&json!({"function": "f", "keep": keep, "payload": "x"})));
+    let result = |api: &Api, handle: &str| api.get(&format!("/api/v1/jobs/{handle}/result"));
+    let detail = |api: &Api, handle: &str| {
+        result(api, handle).expect_problem(404, "not-found")["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(detail(&api, &png).contains("has not ended"));
+    assert_eq!(result(&api, &png).json()["state"], "queued");
+    let mut worker = server.connect();
+    worker.can_do("f");
+    for body in [&b"\x89PNG\xff"[..], b"{\"a\": 1}", b"hello", b"gone"] {
+        let handle = worker.take_job().handle;
+        worker.complete(&handle, body);
+    }
+    worker.take_job();
+    worker.fail(&failed);
+    worker.settle();
+    let told = |api: &Api| {
+        for (handle, kind, body) in [
+            (&png, "image/png", &b"\x89PNG\xff"[..]),
+            (&object, "application/json", b"{\"a\": 1}"),
+            (&plain, "text/plain; charset=utf-8", b"hello"),
+        ] {
+            let answer = result(api, handle);
+            assert_eq!((answer.status, &answer.body[..]), (200, body));
+            assert_eq!(answer.header("content-type"), Some(kind));
+        }
+        assert!(detail(api, &failed).contains("failed"), "{}", detail(api, &failed));
+    };
+    told(&api);
+    assert!(detail(&api, &forgotten).contains("was not kept"), "{}", detail(&api, &forgotten));
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    server.wait();
+    let (_server, api) = serve(&options);
+    told(&api);
+    assert_eq!(api.look(&format!("/api/v1/jobs/{png}"))["mime"], "image/png");
+}
+
+#[test]
+fn a_job_is_submitted_on_terms_of_its_own() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let mut worker = server.connect();
+    worker.can_do("f");
+    let once = api.submit(&json!({"function": "f", "attempts": 1, "run_timeout": 0.05}));
+    worker.take_job();
+    let failed = eventually("it ran out of time", || {
+        Some(api.look(&format!("/api/v1/jobs/{once}"))).filter(|job| job["state"] == "failed")
+    });
+    assert_eq!(failed["reason"], "timed_out");
+    let answer = api.send("POST", "/api/v1/jobs?function=f&keep=0&mime=text/csv", &[], b"x").ok();
+    let handle = answer["handle"].as_str().unwrap();
+    assert_eq!(api.look(&format!("/api/v1/jobs/{handle}"))["mime"], "text/csv");
+    // In an array each has its own, and the answers are in their order.
+    let many =
+        json!([{"function": "f"}, {"function": "f", "mime": "a/b"}, {"function": ""}, {"function": "f"}]);
+    api.post("/api/v1/jobs", &many).expect_problem(422, "invalid");
+    let many = json!([{"function": "f"}, {"function": "f", "mime": "a/b"}, {"function": "f"}]);
+    let items = api.post("/api/v1/jobs", &many).ok()["items"].clone();
+    let mimes: Vec<Value> = (0..3)
+        .map(|at| {
+            api.look(&format!("/api/v1/jobs/{}", items[at]["handle"].as_str().unwrap()))["mime"].clone()
+        })
+        .collect();
+    assert_eq!(mimes, [Value::Null, json!("a/b"), Value::Null]);
+    for wrong in [
+        json!({"keep": -1}),
+        json!({"run_timeout": 1e10}),
+        json!({"mime": "nonsense"}),
+        json!({"mime": "a/\n"}),
+    ] {
+        let mut job = json!({"function": "f"});
+        job.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        api.post("/api/v1/jobs", &job).expect_problem(422, "invalid");
+    }
+}

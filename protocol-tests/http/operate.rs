@@ -1,0 +1,255 @@
+//! What an operator changes: policies, functions, workers, schedules.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Api, serve};
+use crate::support::{eventually, kind};
+
+#[track_caller]
+fn put(api: &Api, method: &str, path: &str, body: &Value) -> Answer {
+    api.send(method, path, &[("content-type", "application/json")], body.to_string().as_bytes())
+}
+
+#[track_caller]
+fn act(api: &Api, path: &str) -> Value {
+    api.send("POST", path, &[], &[]).ok()
+}
+
+#[test]
+fn policies_are_laid_over_each_other_and_each_rule_says_where_it_is_from() {
+    let (_server, api) = serve(&[]);
+    let set = put(&api, "PUT", "/api/v1/policies/img.*", &json!({"attempts": 5, "backoff": "1m 30s"})).ok();
+    assert_eq!(
+        set,
+        json!({"pattern": "img.*", "origin": "operator", "policy": {"attempts": 5, "backoff": 90}})
+    );
+    let changed = put(&api, "PATCH", "/api/v1/policies/img.a", &json!({"attempts": 7, "order": "lifo"})).ok();
+    assert_eq!(changed["policy"], json!({"attempts": 7, "order": "lifo"}));
+    let changed = put(&api, "PATCH", "/api/v1/policies/img.a", &json!({"order": null, "rate": 3})).ok();
+    assert_eq!(changed["policy"], json!({"attempts": 7, "rate": 3.0}));
+
+    let held = api.look("/api/v1/functions/img.a/policy");
+    let rule = |rule: &str| (held["rules"][rule].clone(), held["sources"][rule].clone());
+    assert_eq!(rule("attempts"), (json!(7), json!("operator img.a")));
+    assert_eq!(rule("backoff"), (json!(90), json!("operator img.*")));
+    assert_eq!(rule("rate"), (json!(3.0), json!("operator img.a")));
+    assert_eq!(rule("order"), (json!("fifo"), json!("default")));
+    assert_eq!(rule("lease"), (json!(0), json!("default")));
+    assert_eq!(
+        held["rules"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        held["sources"].as_object().unwrap().keys().collect::<Vec<_>>()
+    );
+
+    let all = api.all("/api/v1/policies?limit=1");
+    let patterns: Vec<&str> = all.iter().map(|set| set["pattern"].as_str().unwrap()).collect();
+    assert_eq!(patterns, ["img.*", "img.a"]);
+    assert_eq!(api.send("DELETE", "/api/v1/policies/img.*", &[], &[]).status, 204);
+    api.get("/api/v1/policies/img.*").expect_problem(404, "not-found");
+    api.send("DELETE", "/api/v1/policies/img.*", &[], &[]).expect_problem(404, "not-found");
+    put(&api, "PUT", "/api/v1/policies/f", &json!({"attempt": 1})).expect_problem(422, "invalid");
+    put(&api, "PATCH", "/api/v1/policies/f", &json!({"attempt": null})).expect_problem(422, "invalid");
+    put(&api, "PUT", "/api/v1/policies/f", &json!([1])).expect_problem(422, "invalid");
+}
+
+#[test]
+fn a_policy_of_the_file_is_told_apart_from_an_operators() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("gearhouse.toml");
+    std::fs::write(&file, "[policy.\"img.*\"]\npaused = true\nlease = \"30s\"\n").unwrap();
+    let (_server, api) = serve(&["--store", "memory", "--config", file.to_str().unwrap()]);
+    assert_eq!(api.look("/api/v1/policies/img.*")["origin"], "file");
+    let held = api.look("/api/v1/functions/img.a/policy");
+    assert_eq!((&held["rules"]["lease"], &held["sources"]["lease"]), (&json!(30), &json!("file img.*")));
+    assert_eq!(act(&api, "/api/v1/functions/img.a/resume"), json!({"function": "img.a", "paused": false}));
+    let held = api.look("/api/v1/functions/img.a/policy");
+    assert_eq!(
+        (&held["rules"]["paused"], &held["sources"]["paused"]),
+        (&json!(false), &json!("operator img.a"))
+    );
+}
+
+#[test]
+fn a_paused_function_hands_out_nothing_until_it_is_resumed() {
+    let (server, api) = serve(&[]);
+    server.connect().submit_bg("f", "", b"x");
+    act(&api, "/api/v1/functions/f/pause");
+    assert_eq!(api.look("/api/v1/functions/f")["paused"], true);
+    let mut worker = server.connect();
+    worker.can_do("f");
+    worker.send(kind::GRAB_JOB, &[]);
+    worker.expect(kind::NO_JOB, &[]);
+    act(&api, "/api/v1/functions/f/resume");
+    assert_eq!(worker.take_job().data, b"x");
+    assert_eq!(api.all("/api/v1/policies"), [Value::Null; 0]);
+}
+
+#[test]
+fn a_purge_deletes_what_waits_and_nothing_else() {
+    let (server, api) = serve(&[]);
+    let mut peer = server.connect();
+    let mut worker = server.connect();
+    peer.submit_bg("f", "", b"first");
+    worker.can_do("f");
+    worker.take_job();
+    for _ in 0..700 {
+        peer.submit_bg("f", "", b"x");
+    }
+    peer.submit_at("f", "", "4000000000", b"later");
+    let other = peer.submit_bg("g", "", b"x");
+    let mut waiting = server.connect();
+    let handle = waiting.submit("f", "", b"in front");
+    let (mut purged, mut after) = (0, String::new());
+    loop {
+        let answer = act(&api, &format!("/api/v1/functions/f/purge{after}"));
+        purged += answer["purged"].as_u64().unwrap();
+        let Some(next) = answer["next"].as_str() else { break };
+        after = format!("?after={next}");
+    }
+    assert_eq!(purged, 702);
+    waiting.expect_fail(&handle);
+    let function = api.look("/api/v1/functions/f");
+    assert_eq!((&function["running"], &function["queued"]["normal"]), (&json!(1), &json!(0)));
+    assert_eq!(api.look(&format!("/api/v1/jobs/{other}"))["state"], "queued");
+    api.send("POST", "/api/v1/functions/none/purge", &[], &[]).expect_problem(404, "not-found");
+}
+
+#[test]
+fn a_function_is_dropped_when_it_is_not_in_use() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let mut peer = server.connect();
+    peer.submit_bg("f", "", b"x");
+    let drop = || api.send("DELETE", "/api/v1/functions/f", &[], &[]);
+    drop().expect_problem(409, "in-use");
+    act(&api, "/api/v1/functions/f/purge");
+    assert_eq!(drop().status, 204);
+    drop().expect_problem(404, "not-found");
+}
+
+#[test]
+fn only_an_operators_token_changes_how_the_server_works() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("tokens.toml");
+    let file = file.to_str().unwrap();
+    let token =
+        |name: &str, scope: &str, functions: &[&str]| super::access::token(file, name, scope, functions);
+    let (submit, operate) = (token("submit", "submit", &[]), token("operate", "operate", &["img.*"]));
+    let (_server, api) = serve(&["--store", "memory", "--http-tokens", file]);
+    let (submit, operate) = (api.with_token(&submit), api.with_token(&operate));
+    let set = |api: &Api, pattern: &str| {
+        put(api, "PUT", &format!("/api/v1/policies/{pattern}"), &json!({"attempts": 1}))
+    };
+    set(&submit, "img.a").expect_problem(403, "not-allowed");
+    set(&operate, "mail").expect_problem(403, "not-allowed");
+    set(&operate, "*").expect_problem(403, "not-allowed");
+    assert_eq!(set(&operate, "img.a*").status, 200);
+    submit.send("POST", "/api/v1/functions/img.a/pause", &[], &[]).expect_problem(403, "not-allowed");
+    assert_eq!(submit.get("/metrics").status, 200);
+    api.get("/metrics").expect_problem(401, "no-token");
+}
+
+#[test]
+fn the_load_of_the_last_seconds_is_told() {
+    let (server, api) = serve(&[]);
+    let mut peer = server.connect();
+    let mut worker = server.connect();
+    let handle = peer.submit_bg("f", "", b"x");
+    worker.can_do("f");
+    worker.take_job();
+    worker.complete(&handle, b"");
+    peer.submit_bg("f", "", b"x");
+    worker.settle();
+    let steps = eventually("a second passes", || {
+        let load = api.look("/api/v1/load?function=f");
+        let items = load["items"].as_array().unwrap().clone();
+        let done: u64 = items.iter().filter_map(|step| step["succeeded"].as_u64()).sum();
+        (done > 0).then_some(items)
+    });
+    let last = steps.last().unwrap();
+    assert_eq!((&last["waiting"]["normal"], &last["workers"]), (&json!(1), &json!(1)), "{last}");
+    assert!(last["oldest_age"].as_f64() > Some(0.0), "{last}");
+    let busy = steps.iter().find(|step| step["succeeded"] == 1).unwrap();
+    assert_eq!((&busy["wait"]["count"], &busy["run"]["count"]), (&json!(1), &json!(1)), "{busy}");
+    assert!(!api.look("/api/v1/load?step=10")["items"].as_array().unwrap().is_empty());
+    api.get("/api/v1/load?from=yesterday").expect_problem(422, "invalid");
+    api.get("/api/v1/load?step=0").expect_problem(422, "invalid");
+}
+
+#[test]
+fn a_worker_that_is_asked_to_stop_goes_when_it_is_done_and_one_that_is_disconnected_at_once() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let mut peer = server.connect();
+    let job = peer.submit_bg("f", "", b"x");
+    let next = peer.submit_bg("f", "", b"x");
+    let mut worker = server.connect();
+    worker.can_do("f");
+    assert_eq!(worker.take_job().handle, job);
+    let found = &api.all("/api/v1/workers")[0];
+    let id = found["id"].as_u64().unwrap();
+    assert_eq!(found["draining"], false);
+    assert!(found["connected"].as_str() <= found["heard"].as_str(), "{found}");
+    assert_eq!(act(&api, &format!("/api/v1/workers/{id}/stop"))["draining"], true);
+    assert_eq!(api.look(&format!("/api/v1/workers/{id}"))["draining"], true);
+    worker.send(kind::GRAB_JOB, &[]);
+    worker.expect(kind::NO_JOB, &[]);
+    worker.complete(&job, b"");
+    worker.expect_closed();
+
+    let mut worker = server.connect();
+    worker.can_do("f");
+    assert_eq!(worker.take_job().handle, next);
+    let id = api.all("/api/v1/workers")[0]["id"].as_u64().unwrap();
+    act(&api, &format!("/api/v1/workers/{id}/disconnect"));
+    worker.expect_closed();
+    eventually("its job goes back", || {
+        (api.look(&format!("/api/v1/jobs/{next}"))["state"] == "queued").then_some(())
+    });
+    api.send("POST", "/api/v1/workers/999/stop", &[], &[]).expect_problem(404, "not-found");
+}
+
+#[test]
+fn a_schedule_is_made_changed_paused_run_and_ended() {
+    let (_server, api) = serve(&[]);
+    let asked = json!({
+        "function": "report", "unique": "daily", "cron": "30 8 * * Sun", "zone": "Europe/Berlin", "payload": "p",
+        "misfire": "once", "overlap": "skip",
+    });
+    let made = api.post("/api/v1/schedules", &asked);
+    assert_eq!(made.status, 201, "{made:?}");
+    let row = made.json();
+    let path = format!("/api/v1/schedules/{}", row["handle"].as_str().unwrap());
+    assert_eq!(made.header("location"), Some(path.as_str()));
+    assert_eq!(
+        (&row["zone"], &row["misfire"], &row["overlap"]),
+        (&json!("Europe/Berlin"), &json!("once"), &json!("skip"))
+    );
+    assert_eq!((&row["monday_is_zero"], &row["payload_size"]), (&json!(false), &json!(1)));
+    assert_eq!(row["words"], "At 08:30, on Sunday.");
+    assert_eq!(api.look(&path), row);
+    let again = api.post("/api/v1/schedules", &asked).json();
+    assert_eq!(again["handle"], row["handle"], "the same function and unique id");
+
+    let changed = put(&api, "PATCH", &path, &json!({"cron": "0 0 1 1 *", "zone": null})).ok();
+    assert_eq!((&changed["cron"], &changed["zone"]), (&json!("0 0 1 1 *"), &json!("UTC")));
+    assert_eq!((&changed["payload_size"], &changed["overlap"]), (&json!(1), &json!("skip")));
+    assert_eq!(act(&api, &format!("{path}/pause"))["paused"], true);
+    assert_eq!(api.look(&path)["paused"], true);
+    let job = act(&api, &format!("{path}/run"))["handle"].as_str().unwrap().to_owned();
+    assert_eq!(api.get(&format!("/api/v1/jobs/{job}/payload")).body, b"p");
+    assert_eq!(act(&api, &format!("{path}/resume"))["paused"], false);
+    let anew = put(&api, "PUT", &path, &json!({"function": "report", "cron": "* * * * *"})).ok();
+    assert_eq!((&anew["handle"], &anew["unique"]), (&row["handle"], &json!("")));
+    assert_eq!((&anew["payload_size"], &anew["misfire"]), (&json!(0), &json!("skip")));
+
+    for wrong in [
+        json!({"cron": "* * * * *"}),
+        json!({"function": "f"}),
+        json!({"function": "f", "cron": "61 * * * *"}),
+        json!({"function": "f", "cron": "* * * * *", "zone": "Nowhere"}),
+        json!({"function": "f", "cron": "* * * * *", "colour": "red"}),
+    ] {
+        api.post("/api/v1/schedules", &wrong).expect_problem(422, "invalid");
+    }
+    assert_eq!(api.send("DELETE", &path, &[], &[]).status, 204);
+    api.get(&path).expect_problem(404, "not-found");
+    put(&api, "PATCH", &path, &json!({"zone": "UTC"})).expect_problem(404, "not-found");
+}

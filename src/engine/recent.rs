@@ -1,0 +1,78 @@
+//! The jobs that succeeded most recently and of which nothing else is kept: one line each.
+
+use super::content::Content;
+use super::job::Job;
+use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
+
+/// Jobs that are remembered.
+const COUNT: usize = 1_000;
+
+/// A body that is larger is not remembered, only its size.
+const SMALL: usize = 1024;
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Recent {
+    pub id: JobId,
+    pub function: FunctionId,
+    pub priority: Priority,
+    pub kept: bool,
+    pub attempts: u32,
+    pub content: Content,
+    pub submitted: Timestamp,
+    pub started: Timestamp,
+    pub ended: Timestamp,
+    pub worker: ConnId,
+    pub result_len: u32,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Recents {
+    jobs: Vec<Recent>,
+    /// Where the next one goes.
+    next: usize,
+}
+
+impl Recents {
+    /// Remembers a job that was taken out of the tables and ends now.
+    pub fn push(&mut self, id: JobId, job: Job, ended: Timestamp, worker: ConnId, result_len: usize) {
+        let recent = Recent {
+            id,
+            function: job.function,
+            priority: job.priority,
+            kept: job.kept,
+            attempts: job.attempts(),
+            submitted: job.submitted,
+            started: job.last_start().unwrap_or(job.submitted),
+            ended,
+            worker,
+            result_len: u32::try_from(result_len).unwrap_or(u32::MAX),
+            content: if job.content.len() > SMALL { job.content.without_payload() } else { job.content },
+        };
+        match self.jobs.get_mut(self.next) {
+            Some(oldest) => *oldest = recent,
+            None => self.jobs.push(recent),
+        }
+        self.next += 1;
+        if self.next == COUNT {
+            self.next = 0;
+        }
+    }
+
+    /// A function is gone, and with it what is remembered of its jobs.
+    pub fn forget(&mut self, function: FunctionId) {
+        // In order again, so that the next one is put after the latest.
+        if self.jobs.len() == COUNT {
+            self.jobs.rotate_left(self.next);
+        }
+        self.jobs.retain(|recent| recent.function != function);
+        self.next = self.jobs.len() % COUNT;
+    }
+
+    /// The latest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Recent> {
+        let (before, after) = self.jobs.split_at(self.next.min(self.jobs.len()));
+        before.iter().rev().chain(after.iter().rev())
+    }
+}

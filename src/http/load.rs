@@ -1,0 +1,202 @@
+//! How busy the server was, over time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::Reader;
+use super::answer::json;
+use super::params::Params;
+use super::problem::{Described, Kind, Problem};
+use super::shared::Shared;
+use super::values::Moment;
+use crate::engine::Histogram;
+use crate::history::{Gauge, Sample};
+use crate::types::Timestamp;
+
+/// What is told if nothing is said.
+const RANGE: Duration = Duration::from_secs(3600);
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new().routes(routes!(load))
+}
+
+/// The load over time.
+#[derive(Serialize, ToSchema)]
+struct Load {
+    items: Vec<Step>,
+}
+
+/// A stretch of time.
+#[derive(Serialize, ToSchema)]
+struct Step {
+    /// When it begins.
+    #[schema(value_type = String, format = DateTime)]
+    at: Moment,
+    /// Seconds of it in which the server ran.
+    seconds: u64,
+    /// How things stood at its end.
+    #[serde(flatten)]
+    end: Levels<u64>,
+    /// The largest of each in it.
+    most: Levels<u64>,
+    /// The mean of each over it.
+    mean: Levels<f64>,
+    /// Jobs that were made.
+    submitted: u64,
+    /// Jobs that ended well.
+    succeeded: u64,
+    /// Jobs that ended otherwise.
+    failed: u64,
+    /// The largest age of a job that could be handed out, in seconds.
+    oldest_age: f64,
+    /// How long jobs waited that were handed out; null: none was.
+    wait: Option<Times>,
+    /// How long jobs ran that ended or were lost; null: none was.
+    run: Option<Times>,
+}
+
+/// How things stand.
+#[derive(Serialize, ToSchema)]
+struct Levels<N> {
+    /// Jobs that may be handed out.
+    waiting: Waiting<N>,
+    /// Jobs that workers have.
+    running: N,
+    /// Jobs that are not due yet.
+    scheduled: N,
+    /// Workers of the function; in all: registrations.
+    workers: N,
+}
+
+/// By priority.
+#[derive(Serialize, ToSchema)]
+struct Waiting<N> {
+    high: N,
+    normal: N,
+    low: N,
+}
+
+/// Seconds that half, 95 and 99 of a hundred did not exceed, exact to a power of two; and the mean.
+#[derive(Serialize, ToSchema)]
+struct Times {
+    count: u64,
+    mean: f64,
+    p50: f64,
+    p95: f64,
+    p99: f64,
+}
+
+impl Times {
+    fn of(histogram: &Histogram) -> Option<Self> {
+        let count = histogram.count();
+        let quantile = |share| histogram.quantile(share).map(|micros| micros as f64 / 1e6);
+        Some(Self {
+            count,
+            mean: histogram.sum as f64 / 1e6 / count.max(1) as f64,
+            p50: quantile(0.5)?,
+            p95: quantile(0.95)?,
+            p99: quantile(0.99)?,
+        })
+    }
+}
+
+impl<N> Levels<N> {
+    fn of(sample: &Sample, number: impl Fn(&Gauge) -> N) -> Self {
+        let [high, normal, low] = sample.waiting.each_ref().map(&number);
+        Self {
+            waiting: Waiting { high, normal, low },
+            running: number(&sample.running),
+            scheduled: number(&sample.scheduled),
+            workers: number(&sample.workers),
+        }
+    }
+}
+
+impl From<Sample> for Step {
+    fn from(sample: Sample) -> Self {
+        Self {
+            at: Moment(sample.at),
+            seconds: sample.seconds,
+            end: Levels::of(&sample, |gauge| gauge.last),
+            most: Levels::of(&sample, |gauge| gauge.max),
+            mean: Levels::of(&sample, |gauge| gauge.average(sample.seconds)),
+            submitted: sample.events.submitted,
+            succeeded: sample.events.succeeded,
+            failed: sample.events.failed,
+            oldest_age: sample.oldest_age as f64 / 1e6,
+            wait: Times::of(&sample.events.wait),
+            run: Times::of(&sample.events.run),
+        }
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Asked {
+    /// Of this function; without it, of the whole server.
+    function: Option<String>,
+    /// From when on, as RFC 3339 has it; an hour before `to` unless said.
+    from: Option<String>,
+    /// Until when; now unless said.
+    to: Option<String>,
+    /// Seconds of a step: 1 unless said. Steps are longer where nothing is kept that fine, and so that there are 10,000 at
+    /// most.
+    #[param(minimum = 1)]
+    step: Option<u64>,
+}
+
+/// How busy the server was, over time
+#[utoipa::path(get, path = "/load", tag = "server", params(Asked),
+    responses(
+        (status = 200, description = "Steps in which the server ran, oldest first", body = Load),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn load(
+    State(shared): State<Arc<Shared>>,
+    Reader(caller): Reader,
+    Params(asked): Params<Asked>,
+) -> Result<Response, Problem> {
+    let history = shared.opened()?.history.clone();
+    let history = history.ok_or_else(|| Problem::new(Kind::UNAVAILABLE, "There is no history"))?;
+    let function = asked.function.unwrap_or_default();
+    let is_visible =
+        if function.is_empty() { caller.functions().is_empty() } else { caller.sees(function.as_bytes()) };
+    if !is_visible {
+        return Err(Problem::new(Kind::NOT_ALLOWED, "The token is good for some functions only: say which"));
+    }
+    let to = asked.to.map(|to| moment("to", &to)).transpose()?.unwrap_or_else(|| shared.clock.now());
+    let from = asked.from.map(|from| moment("from", &from)).transpose()?.unwrap_or_else(|| to.before(RANGE));
+    let step = asked.step.unwrap_or(1);
+    if from >= to || step == 0 || step > MOST_STEP {
+        return Err(Problem::new(
+            Kind::INVALID,
+            "`from` must be before `to`, and `step` between 1 and 31622400",
+        ));
+    }
+    let read = tokio::task::spawn_blocking(move || history.load(function.as_bytes(), from, to, step));
+    let samples = match read.await {
+        Ok(Ok(samples)) => samples,
+        Ok(Err(error)) => return Err(Problem::new(Kind::BROKEN, error.to_string())),
+        Err(error) => return Err(Problem::new(Kind::BROKEN, error.to_string())),
+    };
+    json(StatusCode::OK, &Load { items: samples.into_iter().map(Step::from).collect() })
+}
+
+/// A year.
+const MOST_STEP: u64 = 366 * 24 * 60 * 60;
+
+fn moment(name: &str, text: &str) -> Result<Timestamp, Problem> {
+    let moment = DateTime::parse_from_rfc3339(text).map_err(|error| {
+        Problem::new(Kind::INVALID, format!("`{name}` must be a time like 2026-11-29T12:00:00Z: {error}"))
+    })?;
+    Ok(Timestamp::from_micros(u64::try_from(moment.timestamp_micros()).unwrap_or(0)))
+}

@@ -1,0 +1,384 @@
+//! The log of a job: what was written down of it, and what its own fields tell. Told in pages, or live.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::Reader;
+use super::answer::{json, keep_alive, wants_events};
+use super::jobs::{find, no_job};
+use super::page::{self, MOST};
+use super::params::{Name, Params};
+use super::problem::{Described, Problem};
+use super::shared::{Queues, Shared, read_history};
+use super::values::Moment;
+use crate::broker::{Broker, Watch};
+use crate::engine::view::{JobRow, JobState};
+use crate::engine::{Note, Outcome, Reason, What, Worker};
+use crate::history::{self, History, HistoryError};
+use crate::types::{JobId, Timestamp};
+
+/// Entries that are looked at to find a serial number which no other has.
+const NEAR: usize = 256;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new().routes(routes!(log))
+}
+
+/// One thing that happened to a job.
+#[derive(ToSchema)]
+#[schema(as = LogEntry)]
+#[expect(dead_code, reason = "describes what `told` writes")]
+struct DescribedEntry {
+    /// The moment in microseconds, raised by one where two would be equal. Counts up.
+    serial: u64,
+    #[schema(format = DateTime)]
+    at: String,
+    /// `submitted`, `started` (the last attempt), `attempt_ended`, `data`, `warning`, `held`, `released`, `priority`,
+    /// `retried`, `cancelling`, `succeeded`, `failed`, `cancelled` or `retired`.
+    what: String,
+    /// Which attempt, from 1.
+    attempt: Option<u32>,
+    /// When it began, if it has ended.
+    #[schema(format = DateTime)]
+    started: Option<String>,
+    /// When it is tried again.
+    #[schema(format = DateTime)]
+    again: Option<String>,
+    /// Why it came to nothing.
+    reason: Option<String>,
+    /// The worker: `id`, `address`, `client_id`.
+    #[schema(value_type = Option<Object>)]
+    worker: Option<Value>,
+    /// The last part of what the worker sent.
+    data: Option<String>,
+    /// The priority that it was given.
+    priority: Option<String>,
+}
+
+/// A page of the log.
+#[derive(Serialize, ToSchema)]
+struct LogPage {
+    #[schema(value_type = Vec<DescribedEntry>)]
+    items: Vec<Value>,
+    /// Give this as `after` for the next page; null: this is the last.
+    next: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Since {
+    /// Only entries with a larger serial number.
+    newer_than: Option<u64>,
+    /// Most entries of a page: 100 unless said, at most 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    after: Option<u64>,
+}
+
+/// What happened to a job
+///
+/// The oldest first. With `Accept: text/event-stream` the log is followed until the job has ended: an event for each entry,
+/// with its serial number as the `id`, by which a stream that broke goes on (`Last-Event-ID`); and `progress` as its worker
+/// tells it.
+#[utoipa::path(get, path = "/jobs/{handle}/log", tag = "jobs", params(("handle" = String, Path), Since),
+    responses(
+        (status = 200, description = "A page of it, or all as it comes",
+            content((LogPage = "application/json"), (String = "text/event-stream"))),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn log(
+    State(shared): State<Arc<Shared>>,
+    Queues(broker): Queues,
+    Reader(caller): Reader,
+    name: Name,
+    Params(Since { newer_than, limit, after }): Params<Since>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let limit = page::limit(limit)?;
+    let found = find(&broker, &caller, &name);
+    // Of a job that is gone the log is there for a while; not for who must not see every function.
+    let id = match &found {
+        Ok(row) => row.id,
+        Err(_) if caller.functions().is_empty() => {
+            broker.view(|engine| engine.parse_handle(&name.0)).ok_or_else(|| no_job(&name))?
+        }
+        Err(problem) => return Err(problem.clone()),
+    };
+    let is_followed = wants_events(&headers) && found.is_ok();
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
+    let newer_than = [newer_than, after, last].into_iter().flatten().max().unwrap_or(0);
+    let source = Source { shared, broker, id };
+    if is_followed {
+        return follow(source, newer_than);
+    }
+    let Some(Read { entries, is_more, .. }) = source.read(newer_than, limit).await? else {
+        return Err(no_job(&name));
+    };
+    let next = entries.last().filter(|_| is_more).map(|(serial, _)| serial.to_string());
+    let items = entries.into_iter().map(|(serial, fields)| to_json(serial, fields)).collect();
+    json(StatusCode::OK, &LogPage { items, next })
+}
+
+/// Where the log of one job is read.
+struct Source {
+    shared: Arc<Shared>,
+    broker: Arc<Broker>,
+    id: JobId,
+}
+
+/// An entry with its serial number.
+type Numbered = (u64, Map<String, Value>);
+
+/// What was read of it.
+struct Read {
+    entries: Vec<Numbered>,
+    is_more: bool,
+    /// Nothing more will come but that it is gone.
+    is_over: bool,
+}
+
+impl Source {
+    /// `None`: there is no such job, and nothing is known of one.
+    async fn read(&self, newer_than: u64, limit: usize) -> Result<Option<Read>, Problem> {
+        let row = self.broker.view(|engine| engine.job_row(self.id));
+        let is_there = row.is_some();
+        let is_over = row.as_ref().is_none_or(|row| row.state.is_over());
+        let id = self.id;
+        let made_up = row.map(|row| made_up(&row)).unwrap_or_default();
+        let mut entries = match self.shared.opened()?.history.clone() {
+            Some(history) => {
+                read_history(history, move |history| merge(history, id, made_up, newer_than, limit + 1))
+                    .await?
+            }
+            None => {
+                let mut serial = 0;
+                let raise = made_up.into_iter().map(|(at, _, fields)| {
+                    serial = at.as_micros().max(serial + 1);
+                    (serial, fields)
+                });
+                raise.filter(|(serial, _)| *serial > newer_than).collect()
+            }
+        };
+        if !is_there && entries.is_empty() && newer_than == 0 {
+            return Ok(None);
+        }
+        let is_more = entries.len() > limit;
+        entries.truncate(limit);
+        Ok(Some(Read { entries, is_more, is_over }))
+    }
+}
+
+/// What the fields of a job tell: when, whether it is the end, what.
+type MadeUp = Vec<(Timestamp, bool, Map<String, Value>)>;
+
+fn made_up(row: &JobRow) -> MadeUp {
+    let mut all = MadeUp::new();
+    if let Some(at) = row.submitted {
+        all.push((at, false, history::fields(&What::Submitted)));
+    }
+    if let Some(at) = row.last_start {
+        let worker = row.worker.as_ref().map(|worker| Worker {
+            conn: worker.id.0,
+            address: worker.address.to_string(),
+            client_id: worker.client_id.to_string(),
+        });
+        let is_known = worker.is_some();
+        let what = What::Started { attempt: row.attempts.max(1), worker: worker.unwrap_or_default() };
+        let mut fields = history::fields(&what);
+        if !is_known {
+            fields.remove("worker");
+        }
+        all.push((at, false, fields));
+    }
+    let outcome = match row.state {
+        JobState::Succeeded => Some(Outcome::Succeeded),
+        JobState::Cancelled => Some(Outcome::Cancelled),
+        JobState::Failed => Some(Outcome::Failed(row.reason.unwrap_or(Reason::Failed))),
+        _ => None,
+    };
+    if let Some((at, outcome)) = row.ended.zip(outcome) {
+        all.push((at, true, history::fields(&What::Ended(outcome))));
+    }
+    all
+}
+
+/// Puts what is made up among what was written down, where no entry has its serial number.
+fn merge(
+    history: &History,
+    id: JobId,
+    made_up: MadeUp,
+    newer_than: u64,
+    limit: usize,
+) -> Result<Vec<Numbered>, HistoryError> {
+    let notes = history.notes(id, newer_than, limit)?;
+    let mut entries: Vec<_> = notes.into_iter().map(|note| (note.serial, note.fields())).collect();
+    let mut last = 0;
+    for (at, is_end, fields) in made_up {
+        let near = history.notes(id, at.as_micros().saturating_sub(1), NEAR)?;
+        let is_written = is_end
+            && near
+                .iter()
+                .any(|note| note.fields().get("what").and_then(Value::as_str).is_some_and(is_end_word));
+        if is_written {
+            continue;
+        }
+        let mut serial = at.as_micros().max(last + 1);
+        for note in near {
+            if note.serial == serial {
+                serial += 1;
+            }
+        }
+        last = serial;
+        if serial > newer_than {
+            entries.push((serial, fields));
+        }
+    }
+    entries.sort_by_key(|(serial, _)| *serial);
+    entries.truncate(limit);
+    Ok(entries)
+}
+
+fn is_end_word(what: &str) -> bool {
+    matches!(what, "succeeded" | "failed" | "cancelled")
+}
+
+/// Fields of the history as they are told: moments as such, and nothing that says nothing.
+pub(super) fn told(fields: Map<String, Value>) -> Map<String, Value> {
+    let tell = |(name, value): (String, Value)| match (name.strip_suffix("_micros"), value) {
+        (_, Value::Null) => None,
+        (Some(short), Value::Number(micros)) => {
+            let at = Timestamp::from_micros(micros.as_u64().unwrap_or_default());
+            Some((short.to_owned(), serde_json::to_value(Moment(at)).unwrap_or_default()))
+        }
+        (_, value) => Some((name, value)),
+    };
+    fields.into_iter().filter_map(tell).collect()
+}
+
+fn to_json(serial: u64, fields: Map<String, Value>) -> Value {
+    let mut entry = Map::new();
+    entry.insert("serial".to_owned(), serial.into());
+    let at = Moment(Timestamp::from_micros(serial));
+    entry.insert("at".to_owned(), serde_json::to_value(at).unwrap_or_default());
+    entry.extend(told(fields));
+    Value::Object(entry)
+}
+
+/// One who follows the log of a job.
+struct Following {
+    source: Source,
+    watch: Watch,
+    newer_than: u64,
+    events: VecDeque<Event>,
+    /// There may be entries that are not read.
+    is_stale: bool,
+    is_ended: bool,
+    /// How it ended, as was heard: nothing may be kept of it by the time that it is looked at.
+    end: Option<Note>,
+    _room: OwnedSemaphorePermit,
+}
+
+fn follow(source: Source, newer_than: u64) -> Result<Response, Problem> {
+    let room = source.shared.watcher()?;
+    // Before anything is read: what happens from now on is heard of.
+    let watch = source.broker.watch();
+    let following = Following {
+        source,
+        watch,
+        newer_than,
+        events: VecDeque::new(),
+        is_stale: true,
+        is_ended: false,
+        end: None,
+        _room: room,
+    };
+    let events = stream::unfold(following, |mut following| async {
+        following.next().await.map(|event| (Ok::<_, Infallible>(event), following))
+    });
+    Ok(Sse::new(events).keep_alive(keep_alive()).into_response())
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if self.is_ended {
+                return None;
+            }
+            if self.is_stale {
+                self.read().await;
+            } else {
+                self.hear().await;
+            }
+        }
+    }
+
+    async fn read(&mut self) {
+        match self.source.read(self.newer_than, MOST).await {
+            Ok(Some(Read { entries, is_more, is_over })) => {
+                for (serial, fields) in entries {
+                    self.tell(serial, fields);
+                }
+                self.is_stale = is_more;
+                self.is_ended = is_over && !is_more;
+                if let Some(end) = self.end.take_if(|_| self.is_ended) {
+                    self.tell(end.at.as_micros().max(self.newer_than + 1), history::fields(&end.what));
+                }
+            }
+            Ok(None) => self.is_ended = true,
+            Err(problem) => {
+                self.events.push_back(Event::default().event("ended").data(problem.to_json().to_string()));
+                self.is_ended = true;
+            }
+        }
+    }
+
+    fn tell(&mut self, serial: u64, fields: Map<String, Value>) {
+        self.newer_than = serial;
+        let entry = to_json(serial, fields);
+        let name = entry["what"].as_str().unwrap_or("unknown").to_owned();
+        if is_end_word(&name) {
+            self.end = None;
+        }
+        let event = Event::default().id(serial.to_string()).event(name).data(entry.to_string());
+        self.events.push_back(event);
+    }
+
+    async fn hear(&mut self) {
+        let mut stopped = self.source.shared.stopped.clone();
+        let note = tokio::select! {
+            note = self.watch.next() => note,
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        };
+        match note {
+            None => self.is_ended = true,
+            Some(Err(_)) => self.is_stale = true,
+            Some(Ok(note)) if note.job != self.source.id => {}
+            Some(Ok(note)) if matches!(note.what, What::Progress(_)) => {
+                let fields = told(history::fields(&note.what));
+                let event = Event::default().event("progress").data(Value::Object(fields).to_string());
+                self.events.push_back(event);
+            }
+            Some(Ok(note)) => {
+                self.is_stale = true;
+                self.end = Some(note).filter(|note| matches!(note.what, What::Ended(_)));
+            }
+        }
+    }
+}

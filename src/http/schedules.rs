@@ -1,0 +1,393 @@
+//! Schedules: recurring jobs.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::{Caller, Reader};
+use super::answer::{json, polled};
+use super::operate::Desk;
+use super::page::{self, Cursor as _, gather};
+use super::params::{Name, Params};
+use super::problem::{Described, Kind, Problem};
+use super::shared::{Queues, Shared};
+use super::values::{Moment, text_or_base64};
+use crate::broker::Broker;
+use crate::engine::view::ScheduleRow;
+use crate::policy::{Misfire, Overlap, Plan};
+use crate::protocol::{self, Spec};
+use crate::types::{JobId, Pattern};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, put, patch, delete))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(run))
+}
+
+/// A recurring job.
+#[derive(Serialize, ToSchema)]
+struct Schedule {
+    handle: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_base64: Option<String>,
+    /// The unique id of its jobs; empty if they have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_base64: Option<String>,
+    /// Minute, hour, day of month, month, day of week.
+    cron: String,
+    /// Whether days of the week are counted from 0 = Monday, as in the protocol's packet, not from Sunday as in cron.
+    monday_is_zero: bool,
+    /// The same in plain words.
+    words: String,
+    /// The time zone it is meant in.
+    zone: String,
+    /// What becomes of times that passed while no server ran: `skip` or `once`.
+    misfire: Misfire,
+    /// What happens when the job of the last time is still there: `allow` or `skip`.
+    overlap: Overlap,
+    paused: bool,
+    /// The next times.
+    #[schema(value_type = Vec<String>)]
+    next_runs: Vec<Moment>,
+    /// When it next submits.
+    #[schema(value_type = String, format = DateTime)]
+    next_run: Moment,
+    /// Bytes of its jobs' payload.
+    payload_size: u32,
+}
+
+impl From<ScheduleRow> for Schedule {
+    fn from(row: ScheduleRow) -> Self {
+        let (function, function_base64) = text_or_base64(&row.function);
+        let (unique, unique_base64) = text_or_base64(&row.unique);
+        Schedule {
+            handle: row.handle,
+            function,
+            function_base64,
+            unique,
+            unique_base64,
+            cron: row.plan.fields,
+            monday_is_zero: row.plan.monday_is_zero,
+            words: row.words,
+            zone: if row.plan.zone.is_empty() { "UTC".to_owned() } else { row.plan.zone },
+            misfire: row.plan.misfire,
+            overlap: row.plan.overlap,
+            paused: row.plan.paused,
+            next_runs: row.next_times.into_iter().map(Moment).collect(),
+            next_run: Moment(row.next),
+            payload_size: row.payload_size,
+        }
+    }
+}
+
+/// A page of schedules.
+#[derive(Serialize, ToSchema)]
+struct SchedulePage {
+    items: Vec<Schedule>,
+    /// Give this as `after` for the next page; null: this is the last.
+    next: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Search {
+    /// Only those of such functions; `*` stands for any text.
+    function: Option<String>,
+    /// Most schedules of a page: 100 unless said, at most 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// Schedules, by age
+#[utoipa::path(get, path = "/schedules", tag = "schedules", params(Search),
+    responses(
+        (status = 200, description = "A page of them", body = SchedulePage, headers(("etag" = String))),
+        (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn list(
+    Queues(broker): Queues,
+    Reader(caller): Reader,
+    Params(search): Params<Search>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let limit = page::limit(search.limit)?;
+    let (pattern, visible) = (search.function.map(Pattern::new), caller.functions());
+    let from = JobId::read(search.after.as_deref())?.unwrap_or(JobId(0));
+    let page = gather(
+        from,
+        limit,
+        |from, bounds| broker.view(|engine| engine.schedule_rows(pattern.as_ref(), visible, *from, bounds)),
+        page::all::<_, Schedule>,
+    );
+    let page = page.await?;
+    polled(&headers, &SchedulePage { items: page.items, next: page.next })
+}
+
+/// One schedule
+#[utoipa::path(get, path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+    responses(
+        (status = 200, description = "The schedule", body = Schedule),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn get(Queues(broker): Queues, Reader(caller): Reader, Name(name): Name) -> Result<Response, Problem> {
+    json(StatusCode::OK, &find(&broker, &caller, &name)?.1)
+}
+
+fn find(broker: &Broker, caller: &Caller, name: &[u8]) -> Result<(JobId, Schedule), Problem> {
+    let row = broker.view(|engine| engine.schedule_row(engine.parse_handle(name)?));
+    let row = row.filter(|row| caller.sees(&row.function));
+    row.map(|row| (row.id, row.into())).ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &[u8]) -> Problem {
+    Problem::new(Kind::NOT_FOUND, format!("There is no schedule {}", String::from_utf8_lossy(name)))
+}
+
+/// A recurring job to be made. Where a field is no UTF-8, `NAME_base64` stands instead of `NAME`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `Parts::change` reads")]
+struct NewSchedule {
+    function: Option<String>,
+    function_base64: Option<String>,
+    /// The unique id of its jobs. Of one function and unique id there is one schedule: it is replaced, and keeps its handle.
+    unique: Option<String>,
+    unique_base64: Option<String>,
+    /// Minute, hour, day of month, month, day of week, as in crontab: Sunday is 0.
+    cron: Option<String>,
+    /// Count days of the week from 0 = Monday, as the protocol's packet does.
+    monday_is_zero: Option<bool>,
+    /// The time zone that the fields are meant in; UTC unless said.
+    zone: Option<String>,
+    /// What becomes of times that pass while no server runs.
+    misfire: Option<Misfire>,
+    /// What happens when the job of the last time is still there.
+    overlap: Option<Overlap>,
+    /// Submit nothing until it is resumed.
+    paused: Option<bool>,
+    /// The payload of its jobs.
+    payload: Option<String>,
+    payload_base64: Option<String>,
+}
+
+/// What a schedule is made of.
+#[derive(Default)]
+struct Parts {
+    plan: Plan,
+    function: Bytes,
+    unique: Bytes,
+    payload: Bytes,
+}
+
+impl Parts {
+    fn of(plan: Plan, spec: &Spec) -> Self {
+        let part = |part: &[u8]| spec.body().slice_ref(part);
+        Self {
+            plan,
+            function: part(spec.function()),
+            unique: part(spec.unique()),
+            payload: part(spec.payload()),
+        }
+    }
+
+    /// Takes over what is said; null: as if it were said for the first time without it.
+    fn change(&mut self, said: Map<String, Value>) -> Result<(), Problem> {
+        if said.contains_key("cron") {
+            self.plan.monday_is_zero = false;
+        }
+        for (field, value) in said {
+            let plan = &mut self.plan;
+            match field.as_str() {
+                "cron" => plan.fields = read(&field, value)?,
+                "monday_is_zero" => plan.monday_is_zero = read(&field, value)?,
+                "zone" => plan.zone = read(&field, value)?,
+                "misfire" => plan.misfire = read(&field, value)?,
+                "overlap" => plan.overlap = read(&field, value)?,
+                "paused" => plan.paused = read(&field, value)?,
+                "function" => self.function = read::<String>(&field, value)?.into(),
+                "unique" => self.unique = read::<String>(&field, value)?.into(),
+                "payload" => self.payload = read::<String>(&field, value)?.into(),
+                "function_base64" => self.function = decode(&field, value)?,
+                "unique_base64" => self.unique = decode(&field, value)?,
+                "payload_base64" => self.payload = decode(&field, value)?,
+                _ => return Err(Problem::new(Kind::INVALID, format!("A schedule has no field `{field}`"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn into_plan_and_spec(self) -> Result<(Plan, Spec), Problem> {
+        if self.function.is_empty() || self.plan.fields.is_empty() {
+            return Err(Problem::new(Kind::INVALID, "A schedule needs a `function` and `cron`"));
+        }
+        if [&self.function, &self.unique].iter().any(|name| name.contains(&0)) {
+            return Err(Problem::new(
+                Kind::INVALID,
+                "`function` and `unique` cannot have a NUL byte in them",
+            ));
+        }
+        let mut body =
+            BytesMut::with_capacity(self.function.len() + self.unique.len() + self.payload.len() + 2);
+        for part in [&self.function[..], b"\0", &self.unique, b"\0", &self.payload] {
+            body.extend_from_slice(part);
+        }
+        let (spec, _) = Spec::parse(protocol::Kind::SubmitJobBg, body.freeze())?;
+        Ok((self.plan, spec))
+    }
+}
+
+fn read<T: DeserializeOwned + Default>(field: &str, value: Value) -> Result<T, Problem> {
+    let read = serde_json::from_value::<Option<T>>(value);
+    let read = read.map_err(|error| Problem::new(Kind::INVALID, format!("`{field}`: {error}")))?;
+    Ok(read.unwrap_or_default())
+}
+
+fn decode(field: &str, value: Value) -> Result<Bytes, Problem> {
+    let text: String = read(field, value)?;
+    let decoded = BASE64_STANDARD.decode(text);
+    let wrong = |error| Problem::new(Kind::INVALID, format!("`{field}` is not base64: {error}"));
+    decoded.map(Bytes::from).map_err(wrong)
+}
+
+/// Submit a job again and again
+#[utoipa::path(post, path = "/schedules", tag = "schedules", request_body = NewSchedule,
+    responses(
+        (status = 201, description = "The schedule", body = Schedule, headers(("location" = String))),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn create(desk: Desk, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let said = desk.read(&headers, body).await?;
+    let mut parts = Parts::default();
+    parts.change(said)?;
+    let made = store(&desk, "create schedule", None, parts).await?;
+    let location = HeaderValue::try_from(format!("/api/v1/schedules/{}", made.handle));
+    let mut response = json(StatusCode::CREATED, &made)?;
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Make a schedule anew
+///
+/// What is not said is as in a new one; the handle stays.
+#[utoipa::path(put, path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+    request_body = NewSchedule,
+    responses(
+        (status = 200, description = "The schedule as it is now", body = Schedule),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn put(desk: Desk, Name(name): Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let said = desk.read(&headers, body).await?;
+    let (id, _) = find(&desk.broker, &desk.caller, &name)?;
+    let mut parts = Parts::default();
+    parts.change(said)?;
+    json(StatusCode::OK, &store(&desk, "change schedule", Some(id), parts).await?)
+}
+
+/// Change some of a schedule
+///
+/// What is not said stays; null is as in a new one.
+#[utoipa::path(patch, path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+    request_body(content((NewSchedule = "application/json"), (NewSchedule = "application/merge-patch+json"))),
+    responses(
+        (status = 200, description = "The schedule as it is now", body = Schedule),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn patch(desk: Desk, Name(name): Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let said = desk.read(&headers, body).await?;
+    // From here to the change nothing is waited for: no other request comes between.
+    let (id, _) = find(&desk.broker, &desk.caller, &name)?;
+    let (plan, spec) = desk.broker.view(|engine| engine.schedule_parts(id)).ok_or_else(|| unknown(&name))?;
+    let mut parts = Parts::of(plan, &spec);
+    parts.change(said)?;
+    json(StatusCode::OK, &store(&desk, "change schedule", Some(id), parts).await?)
+}
+
+async fn store(desk: &Desk, action: &str, id: Option<JobId>, parts: Parts) -> Result<Schedule, Problem> {
+    let (plan, spec) = parts.into_plan_and_spec()?;
+    desk.must_see(spec.function())?;
+    let target = match id {
+        Some(id) => desk.broker.view(|engine| engine.handle_of(id)),
+        None => String::from_utf8_lossy(spec.function()).into_owned(),
+    };
+    let put = desk.broker.put_schedule(desk.now(), id, plan, spec);
+    let row = put.0.as_ref().ok().and_then(|id| desk.broker.view(|engine| engine.schedule_row(*id)));
+    desk.done(action, target.as_bytes(), put).await?;
+    row.map(Schedule::from).ok_or_else(|| unknown(target.as_bytes()))
+}
+
+/// End a schedule
+///
+/// Jobs that it submitted stay.
+#[utoipa::path(delete, path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+    responses(
+        (status = 204, description = "It is ended"),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn delete(desk: Desk, Name(name): Name) -> Result<Response, Problem> {
+    let (id, _) = find(&desk.broker, &desk.caller, &name)?;
+    let deleted = desk.broker.delete_schedule(desk.now(), id);
+    desk.done("delete schedule", &name, deleted).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Submit nothing until it is resumed
+#[utoipa::path(post, path = "/schedules/{handle}/pause", tag = "schedules", params(("handle" = String, Path)),
+    responses(
+        (status = 200, description = "The schedule as it is now", body = Schedule),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn pause(desk: Desk, Name(name): Name) -> Result<Response, Problem> {
+    set_paused(desk, &name, true).await
+}
+
+/// Submit again
+#[utoipa::path(post, path = "/schedules/{handle}/resume", tag = "schedules", params(("handle" = String, Path)),
+    responses(
+        (status = 200, description = "The schedule as it is now", body = Schedule),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn resume(desk: Desk, Name(name): Name) -> Result<Response, Problem> {
+    set_paused(desk, &name, false).await
+}
+
+async fn set_paused(desk: Desk, name: &[u8], paused: bool) -> Result<Response, Problem> {
+    let (id, found) = find(&desk.broker, &desk.caller, name)?;
+    let done = desk.broker.pause_schedule(desk.now(), id, paused);
+    desk.done(if paused { "pause schedule" } else { "resume schedule" }, name, done).await?;
+    json(StatusCode::OK, &Schedule { paused, ..found })
+}
+
+/// The job that a schedule submitted.
+#[derive(Serialize, ToSchema)]
+struct Submitted {
+    handle: String,
+}
+
+/// Submit its job now, once more than its times say
+///
+/// Whether it is paused or not.
+#[utoipa::path(post, path = "/schedules/{handle}/run", tag = "schedules", params(("handle" = String, Path)),
+    responses(
+        (status = 200, description = "The job, or the one that it joined", body = Submitted),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn run(desk: Desk, Name(name): Name) -> Result<Response, Problem> {
+    let (id, _) = find(&desk.broker, &desk.caller, &name)?;
+    let submitted = desk.broker.run_schedule_now(desk.now(), id);
+    let job = desk.done("run schedule", &name, submitted).await?;
+    json(StatusCode::OK, &Submitted { handle: desk.broker.view(|engine| engine.handle_of(job)) })
+}

@@ -1,0 +1,481 @@
+//! Submits: one job or many, in the background, or waited for, or followed as they go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use chrono::DateTime;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::access::{Caller, Submitter};
+use super::answer;
+use super::idempotency::{self, Answer, Verdict};
+use super::params::{Params, PriorityName};
+use super::problem::{Described, Kind, Problem};
+use super::session::Session;
+use super::shared::{Queues, Shared};
+use super::wait::{Finished, Followed, Following, ManyFinished, What, follow, wait};
+use crate::policy::Terms;
+use crate::protocol::{self, Mode, Spec, Submit};
+use crate::types::{Priority, Timestamp};
+
+/// Jobs of one request.
+const MOST: usize = 10_000;
+
+/// Seconds that a job may ask for.
+const LONGEST: f64 = 1e9;
+
+/// A job to be submitted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewJob)]
+pub(super) struct New {
+    /// The function; or `function_base64`.
+    function: Option<String>,
+    function_base64: Option<String>,
+    /// Jobs of one function with the same unique id are one job as long as it is not over.
+    unique: Option<String>,
+    unique_base64: Option<String>,
+    /// The payload as text; or `payload_base64`; empty without both.
+    payload: Option<String>,
+    payload_base64: Option<String>,
+    #[serde(default)]
+    priority: PriorityName,
+    /// Not to be handed out for so many seconds.
+    #[schema(minimum = 0)]
+    delay: Option<f64>,
+    /// Not to be handed out before this time.
+    #[schema(format = DateTime)]
+    at: Option<String>,
+    /// The reducer of a reduce job.
+    reducer: Option<String>,
+    /// How often it may be handed out, at most; 0: as often as need be. This and what follows counts before the policy of
+    /// the function.
+    attempts: Option<u32>,
+    /// How long an attempt may run, in seconds; 0: as long as it takes.
+    #[schema(minimum = 0)]
+    run_timeout: Option<f64>,
+    /// How long it is kept after its end, in seconds, with its payload and result.
+    #[schema(minimum = 0)]
+    keep: Option<f64>,
+    /// MIME type of its result.
+    mime: Option<String>,
+}
+
+/// One job, or an array of them.
+#[derive(ToSchema)]
+#[schema(as = NewJobs)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `Jobs` reads")]
+enum OneOrMany {
+    One(Box<New>),
+    Many(Vec<New>),
+}
+
+/// What came.
+enum Jobs {
+    One(Box<New>),
+    Many(Vec<New>),
+}
+
+impl<'de> Deserialize<'de> for Jobs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(JobsVisitor)
+    }
+}
+
+/// Counts while it reads: an array of millions of jobs is refused before it fills the memory.
+struct JobsVisitor;
+
+impl<'de> Visitor<'de> for JobsVisitor {
+    type Value = Jobs;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a job, or an array of 1 to {MOST} jobs")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Jobs, A::Error> {
+        New::deserialize(MapAccessDeserializer::new(map)).map(|job| Jobs::One(Box::new(job)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Jobs, A::Error> {
+        let mut jobs = Vec::new();
+        while let Some(job) = seq.next_element()? {
+            if jobs.len() == MOST {
+                return Err(serde::de::Error::invalid_length(MOST + 1, &self));
+            }
+            jobs.push(job);
+        }
+        if jobs.is_empty() {
+            return Err(serde::de::Error::invalid_length(0, &self));
+        }
+        Ok(Jobs::Many(jobs))
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct How {
+    /// Answer when the jobs are over, with their results. They end with the request then: no one else is to have them.
+    #[serde(default)]
+    wait: bool,
+    /// The body is the payload of one job of this function, as it stands. The further parameters are of that job.
+    function: Option<String>,
+    unique: Option<String>,
+    #[param(inline)]
+    priority: Option<PriorityName>,
+    #[param(minimum = 0)]
+    delay: Option<f64>,
+    #[param(format = DateTime)]
+    at: Option<String>,
+    reducer: Option<String>,
+    attempts: Option<u32>,
+    #[param(minimum = 0)]
+    run_timeout: Option<f64>,
+    #[param(minimum = 0)]
+    keep: Option<f64>,
+    mime: Option<String>,
+}
+
+/// A job that was taken.
+#[derive(Serialize, ToSchema)]
+struct Submitted {
+    handle: String,
+}
+
+/// What became of each job of an array, in its order.
+#[derive(Serialize, ToSchema)]
+struct ManySubmitted {
+    items: Vec<Outcome>,
+}
+
+/// What became of one job of an array: its handle, or the problem.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Outcome {
+    Submitted(Submitted),
+    Refused {
+        #[schema(value_type = Described)]
+        problem: Value,
+    },
+}
+
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answers of `submit`")]
+enum Answers {
+    Many(ManySubmitted),
+    Finished(Box<Finished>),
+    ManyFinished(ManyFinished),
+}
+
+/// Submit jobs
+///
+/// In the background, unless `wait` says otherwise or `Accept: text/event-stream` asks to follow them. A job in the
+/// background is on disk when it is answered.
+///
+/// The events of a stream: `created` and `refused` for each job with its `index`; `data`, `warning` and `status` as the worker
+/// sends them; `result`, `failed` or `exception` at a job's end. The stream ends with the last job.
+///
+/// With `Idempotency-Key` a second request with the same key and body is answered as the first was, and submits nothing. It is
+/// remembered for a day, so long as no more than 10,000 came since and the server runs. Not with jobs that are waited for: they
+/// end with their request.
+#[utoipa::path(post, path = "/jobs", tag = "jobs",
+    params(How, ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255)),
+    request_body(content((OneOrMany = "application/json"), (Vec<u8> = "application/octet-stream"))),
+    responses(
+        (status = 201, description = "One job, in the background", body = Submitted, headers(("location" = String))),
+        (status = 200, description = "Many jobs, or jobs that were waited for",
+            content((Answers = "application/json"), (String = "text/event-stream"))),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+pub(super) async fn submit(
+    State(shared): State<Arc<Shared>>,
+    Queues(broker): Queues,
+    Submitter(caller): Submitter,
+    Params(how): Params<How>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let is_followed = answer::wants_events(&headers);
+    let is_waited = how.wait || is_followed;
+    let key = idempotency::key_of(&headers, &caller.key)?;
+    if key.is_some() && is_waited {
+        let detail =
+            "`Idempotency-Key` is for jobs in the background: those that are waited for end with the request";
+        return Err(Problem::new(Kind::INVALID, detail));
+    }
+    let received = shared.bodies.read(&headers, body).await?;
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let fingerprint = key.as_ref().map(|_| {
+        let query = uri.query().unwrap_or_default();
+        idempotency::fingerprint(&[query.as_bytes(), kind, &received.bytes])
+    });
+    let (jobs, is_array) = read_jobs(how, kind, &received.bytes)?;
+    drop(received);
+    let now = shared.clock.now();
+    let submits: Vec<(Submit, Terms)> = jobs
+        .into_iter()
+        .enumerate()
+        .map(|(index, job)| {
+            let submit = job
+                .into_submit(now, is_waited)
+                .and_then(|(submit, terms)| Ok((allowed(&caller, submit)?, terms)));
+            submit.map_err(|problem| if is_array { problem.with("index", index) } else { problem })
+        })
+        .collect::<Result<_, _>>()?;
+    let session = Session::open(broker, shared.clock.clone(), caller.address);
+    if is_waited {
+        let following = Following::begin(session, submits).await;
+        return if is_followed { follow(following, is_array).await } else { wait(following, is_array).await };
+    }
+    let Some((key, fingerprint)) = key.zip(fingerprint) else {
+        return in_background(session, submits, is_array).await.map(|answer| to_response(answer, false));
+    };
+    if let Verdict::Again(answer) = shared.answered.begin(now, &key, fingerprint)? {
+        return Ok(to_response(answer, true));
+    }
+    // Goes on although the caller may go: what came of it must be known when it asks again.
+    let done = tokio::spawn(async move {
+        let answer = in_background(session, submits, is_array).await;
+        shared.answered.end(&key, answer.as_ref().ok().cloned());
+        answer
+    });
+    let answer = done.await.map_err(|error| Problem::new(Kind::BROKEN, error.to_string()))??;
+    Ok(to_response(answer, false))
+}
+
+/// The jobs of a request, in whichever of the two ways it tells them.
+fn read_jobs(how: How, kind: &[u8], body: &Bytes) -> Result<(Vec<Job>, bool), Problem> {
+    let How { wait: _, function, unique, priority, delay, at, reducer, attempts, run_timeout, keep, mime } =
+        how;
+    let wishes = Wishes { attempts, run_timeout, keep, mime };
+    if let Some(function) = function {
+        let [unique, reducer] = [unique, reducer].map(|text| text.unwrap_or_default().into_bytes());
+        let (function, priority) = (function.into_bytes(), priority.unwrap_or_default());
+        let job = Job { function, unique, reducer, payload: body.clone(), priority, delay, at, wishes };
+        return Ok((vec![job], false));
+    }
+    let is_alone =
+        unique.is_none() && priority.is_none() && delay.is_none() && at.is_none() && reducer.is_none();
+    if !is_alone || !wishes.is_empty() {
+        let detail = "All parameters but `wait` go with `function`, where the body is the payload";
+        return Err(Problem::new(Kind::UNREADABLE, detail));
+    }
+    let mime = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    if !mime.eq_ignore_ascii_case(b"application/json") {
+        let detail = "The body must be application/json; or say `function` in the address, and the body is the payload";
+        return Err(Problem::new(Kind::MEDIA_TYPE, detail));
+    }
+    let jobs = serde_json::from_slice(body).map_err(|error| {
+        let kind = if error.is_data() { Kind::INVALID } else { Kind::UNREADABLE };
+        Problem::new(kind, error.to_string())
+    })?;
+    Ok(match jobs {
+        Jobs::One(job) => (vec![Job::try_from(*job)?], false),
+        Jobs::Many(jobs) => {
+            let jobs = jobs.into_iter().enumerate();
+            let read =
+                jobs.map(|(index, job)| Job::try_from(job).map_err(|problem| problem.with("index", index)));
+            (read.collect::<Result<_, _>>()?, true)
+        }
+    })
+}
+
+/// A job to be submitted, however it was told.
+struct Job {
+    function: Vec<u8>,
+    unique: Vec<u8>,
+    reducer: Vec<u8>,
+    payload: Bytes,
+    priority: PriorityName,
+    delay: Option<f64>,
+    at: Option<String>,
+    wishes: Wishes,
+}
+
+/// What it asks for beyond the protocol, as it was told.
+struct Wishes {
+    attempts: Option<u32>,
+    run_timeout: Option<f64>,
+    keep: Option<f64>,
+    mime: Option<String>,
+}
+
+impl Wishes {
+    fn is_empty(&self) -> bool {
+        self.attempts.is_none() && self.run_timeout.is_none() && self.keep.is_none() && self.mime.is_none()
+    }
+
+    fn into_terms(self) -> Result<Terms, Problem> {
+        let span = |name: &str, seconds: Option<f64>| {
+            seconds
+                .map(|seconds| {
+                    if (0.0..=LONGEST).contains(&seconds) {
+                        return Ok(Duration::from_micros((seconds * 1e6).round() as u64));
+                    }
+                    let detail = format!("`{name}` must be a number of seconds from 0 to {LONGEST}");
+                    Err(Problem::new(Kind::INVALID, detail))
+                })
+                .transpose()
+        };
+        let is_mime = |mime: &String| {
+            mime.len() <= 255 && mime.contains('/') && HeaderValue::try_from(mime.as_str()).is_ok()
+        };
+        if self.mime.as_ref().is_some_and(|mime| !is_mime(mime)) {
+            return Err(Problem::new(Kind::INVALID, "`mime` must be a type like `image/png`"));
+        }
+        let (run_timeout, keep) = (span("run_timeout", self.run_timeout)?, span("keep", self.keep)?);
+        Ok(Terms { attempts: self.attempts, run_timeout, keep, mime: self.mime })
+    }
+}
+
+impl TryFrom<New> for Job {
+    type Error = Problem;
+
+    fn try_from(new: New) -> Result<Self, Problem> {
+        let New { priority, delay, at, attempts, run_timeout, keep, mime, .. } = new;
+        Ok(Job {
+            function: bytes("function", new.function, new.function_base64)?,
+            unique: bytes("unique", new.unique, new.unique_base64)?,
+            reducer: new.reducer.unwrap_or_default().into_bytes(),
+            payload: bytes("payload", new.payload, new.payload_base64)?.into(),
+            priority,
+            delay,
+            at,
+            wishes: Wishes { attempts, run_timeout, keep, mime },
+        })
+    }
+}
+
+/// A field that is told as text or in base64.
+fn bytes(name: &str, text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, Problem> {
+    match (text, base64) {
+        (Some(_), Some(_)) => {
+            Err(Problem::new(Kind::INVALID, format!("Say `{name}` or `{name}_base64`, not both")))
+        }
+        (text, None) => Ok(text.unwrap_or_default().into_bytes()),
+        (None, Some(text)) => BASE64_STANDARD
+            .decode(text)
+            .map_err(|error| Problem::new(Kind::INVALID, format!("`{name}_base64` is not base64: {error}"))),
+    }
+}
+
+impl Job {
+    fn into_submit(self, now: Timestamp, is_waited: bool) -> Result<(Submit, Terms), Problem> {
+        let invalid = |detail: &'static str| Problem::new(Kind::INVALID, detail);
+        if self.function.is_empty() {
+            return Err(invalid("A job needs a `function`"));
+        }
+        if [&self.function, &self.unique, &self.reducer].iter().any(|name| name.contains(&0)) {
+            return Err(invalid("`function`, `unique` and `reducer` cannot have a NUL byte in them"));
+        }
+        let due =
+            match (self.delay, self.at) {
+                (Some(_), Some(_)) => return Err(invalid("Say `delay` or `at`, not both")),
+                (None, None) => None,
+                (Some(delay), None) => {
+                    let delay = Duration::try_from_secs_f64(delay);
+                    Some(now.after(
+                        delay.map_err(|_| invalid("`delay` must be a number of seconds, not negative"))?,
+                    ))
+                }
+                (None, Some(at)) => Some(moment(&at)?),
+            };
+        let mode = match due {
+            Some(_) if is_waited => return Err(invalid("A job that is waited for cannot be delayed")),
+            Some(due) => Mode::At(due),
+            None if is_waited => Mode::Foreground,
+            None => Mode::Background,
+        };
+        let (kind, fields) = if self.reducer.is_empty() {
+            (protocol::Kind::SubmitJob, vec![&self.function, &self.unique])
+        } else {
+            // Its last field, which servers pass on unread, stays empty.
+            (protocol::Kind::SubmitReduceJob, vec![&self.function, &self.unique, &self.reducer, EMPTY])
+        };
+        let mut body =
+            BytesMut::with_capacity(self.function.len() + self.unique.len() + self.payload.len() + 8);
+        for field in fields {
+            body.extend_from_slice(field);
+            body.extend_from_slice(&[0]);
+        }
+        body.extend_from_slice(&self.payload);
+        let (spec, _) = Spec::parse(kind, body.freeze())?;
+        let terms = self.wishes.into_terms()?;
+        Ok((Submit { mode, priority: Priority::from(self.priority), spec }, terms))
+    }
+}
+
+const EMPTY: &Vec<u8> = &Vec::new();
+
+/// A time of day as RFC 3339 has it; one before 1970 is due like any that is past.
+fn moment(text: &str) -> Result<Timestamp, Problem> {
+    let moment = DateTime::parse_from_rfc3339(text).map_err(|error| {
+        Problem::new(Kind::INVALID, format!("`at` must be a time like 2026-11-29T12:00:00Z: {error}"))
+    })?;
+    Ok(Timestamp::from_micros(u64::try_from(moment.timestamp_micros()).unwrap_or(0)))
+}
+
+fn allowed(caller: &Caller, submit: Submit) -> Result<Submit, Problem> {
+    if caller.sees(submit.spec.function()) {
+        return Ok(submit);
+    }
+    Err(Problem::new(Kind::NOT_ALLOWED, "The token is not good for this function"))
+}
+
+/// Submits, and answers when all is safe.
+async fn in_background(
+    session: Session,
+    submits: Vec<(Submit, Terms)>,
+    is_array: bool,
+) -> Result<Answer, Problem> {
+    let count = submits.len();
+    let mut following = Following::begin(session, submits).await;
+    let mut items = Vec::with_capacity(count);
+    while items.len() < count {
+        match following.next().await? {
+            Some(Followed { what: What::Created(_), handle, .. }) => items.push(Ok(handle)),
+            Some(Followed { what: What::Refused(problem), .. }) => items.push(Err(problem)),
+            // Who does not wait is sent nothing else.
+            _ => return Err(Problem::new(Kind::BROKEN, "A submit was not answered")),
+        }
+    }
+    if is_array {
+        let items = items.into_iter().map(|item| match item {
+            Ok(handle) => Outcome::Submitted(Submitted { handle }),
+            Err(problem) => Outcome::Refused { problem: problem.to_json() },
+        });
+        let body = answer::to_bytes(&ManySubmitted { items: items.collect() })?;
+        return Ok(Answer { status: StatusCode::OK.as_u16(), location: None, body });
+    }
+    let handle = items.pop().ok_or_else(|| Problem::new(Kind::BROKEN, "Nothing was submitted"))??;
+    let location = Some(format!("/api/v1/jobs/{handle}"));
+    Ok(Answer {
+        status: StatusCode::CREATED.as_u16(),
+        location,
+        body: answer::to_bytes(&Submitted { handle })?,
+    })
+}
+
+fn to_response(answer: Answer, is_replay: bool) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], answer.body).into_response();
+    if let Some(location) = answer.location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    if is_replay {
+        response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+    }
+    response
+}

@@ -34,7 +34,8 @@ impl House {
         let seed = Seed { first_job: JobId(1), hash: 1 };
         let store = Box::new(MemoryStore::default());
         let (broker, mut committer, _) =
-            Broker::open_driven(NOON, Settings::default(), seed, 1 << 20, store, &AtomicU64::new(0)).unwrap();
+            Broker::open_driven(NOON, Settings::default(), seed, 1 << 20, store, &AtomicU64::new(0), None)
+                .unwrap();
         let house = Self { broker, watch: Watch::new() };
         house.say(&[(Kind::SubmitJobBg, &[b"f", b"", b"x"]), (Kind::SubmitJobBg, &[b"f", b"", b"x"])]);
         while committer.step() == Next::Now {}

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::broker::{Broker, run_timer, turn};
+use crate::broker::{Broker, Log, run_timer, turn};
 use crate::clock::Clock;
 use crate::config::{Config, HttpConfig};
 use crate::engine::{Drain, Seed};
@@ -135,13 +135,13 @@ pub fn run(
             let listener = TcpListener::from_std(listener)?;
             accepting.spawn(accept(listener, config.clone(), max_connections, door.clone()));
         }
-        let broker = {
+        let opening = {
             let (config, clock) = (config.clone(), clock.clone());
-            tokio::task::spawn_blocking(move || broker(&config, &clock, store, &read))
+            tokio::task::spawn_blocking(move || open(&config, &clock, store, &read))
         };
         // Whoever connects while the store is read waits at the door.
-        let broker = tokio::select! {
-            broker = broker => broker.map_err(io::Error::other)??,
+        let Served { broker, history } = tokio::select! {
+            opened = opening => opened.map_err(io::Error::other)??,
             _ = stops.signalled() => return Ok(None),
         };
         door.open(Rules { broker: broker.clone(), clock: clock.clone(), limits: config.limits });
@@ -149,14 +149,9 @@ pub fn run(
             let (broker, clock) = (broker.clone(), clock.clone());
             async move { run_timer(&broker, &clock).await }
         });
-        let directory = config.store.as_ref().map(|store| store.directory.as_path());
-        let history = History::open(directory, clock.now(), Bounds::default());
-        let history =
-            history.inspect_err(|error| tracing::error!("{error}. The server runs without it")).ok();
         let watch = Arc::new(Watch::new());
         if let Some(history) = history.clone() {
             tokio::spawn(run_sampler(watch.clone(), broker.clone(), history.clone(), clock));
-            broker.log_notes_to(Box::new(move |note| history.note(note.into())));
         }
         if let Some(http) = &http {
             http.open(Opened { broker: broker.clone(), watch, history: history.clone() });
@@ -194,13 +189,18 @@ fn start_http(
     Ok(http)
 }
 
-fn broker(
+/// Reads the store. The history comes first: it takes what is found to have been lost.
+fn open(
     config: &Config,
     clock: &Clock,
     store: Option<SqliteStore>,
     read: &AtomicU64,
-) -> Result<Arc<Broker>, RunError> {
+) -> Result<Served, RunError> {
     let now = clock.now();
+    let directory = config.store.as_ref().map(|store| store.directory.as_path());
+    let history = History::open(directory, now, Bounds::default());
+    let history = history.inspect_err(|error| tracing::error!("{error}. The server runs without it")).ok();
+    let log = history.clone().map(|history| -> Log { Box::new(move |note| history.note(note.into())) });
     let seed = Seed {
         // Without a store nothing is known of earlier processes: counting from the time in tenths of microseconds passes
         // all their numbers, as long as no process gave out more than ten million a second.
@@ -208,13 +208,20 @@ fn broker(
         hash: RandomState::new().hash_one("gearhouse"),
     };
     let (settings, max_outbox) = (config.engine.clone(), config.limits.max_outbox);
-    Ok(match store {
-        Some(store) => Broker::open_store(now, settings, seed, max_outbox, Box::new(store), read)?,
-        None => Arc::new(Broker::new(settings, seed, max_outbox)),
-    })
+    let broker = match store {
+        Some(store) => Broker::open_store(now, settings, seed, max_outbox, Box::new(store), read, log)?,
+        None => {
+            let broker = Broker::new(settings, seed, max_outbox);
+            if let Some(log) = log {
+                broker.log_notes_to(log);
+            }
+            Arc::new(broker)
+        }
+    };
+    Ok(Served { broker, history })
 }
 
-/// What must be closed at the end.
+/// What is served from, and must be closed at the end.
 struct Served {
     broker: Arc<Broker>,
     history: Option<Arc<History>>,

@@ -80,7 +80,7 @@ pub fn boot(
     let seed = |hash| Seed { first_job: JobId(1), hash };
     let store = Box::new(disk.clone());
     let (broker, committer, loader) =
-        Broker::open_driven(now, settings(), seed(hash), swarm.max_outbox, store, &AtomicU64::new(0))
+        Broker::open_driven(now, settings(), seed(hash), swarm.max_outbox, store, &AtomicU64::new(0), None)
             .expect("the disk is mended");
     let mut twin = Engine::new(settings(), seed(!hash));
     let records = disk.take_replayed();

@@ -92,3 +92,53 @@ impl Drop for Watch {
         self.feed.watchers.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::engine::{Phase, Reason, Record, Seed, Settings, Standing};
+    use crate::protocol::{Kind, Spec};
+    use crate::store::Store as _;
+    use crate::store::memory::MemoryStore;
+    use crate::types::{JobId, Priority, Timestamp};
+
+    #[test]
+    fn the_log_is_told_which_attempts_the_last_process_took_along() {
+        let (spec, _) = Spec::parse(Kind::SubmitJobBg, Bytes::from_static(b"f\0\0x")).unwrap();
+        let began = Timestamp::from_secs(5);
+        let queued = Standing::new(JobId(1), Priority::Normal, None, began);
+        let standing = Standing {
+            phase: Phase::Running,
+            attempts: 1,
+            first_start: Some(began),
+            last_start: Some(began),
+            ..queued
+        };
+        let mut store = MemoryStore::default();
+        store
+            .append(&[Record::Queued { id: JobId(1), standing, spec: Cow::Owned(spec), terms: None }])
+            .unwrap();
+
+        let told: Arc<Mutex<Vec<Note>>> = Arc::default();
+        let log = {
+            let told = told.clone();
+            Box::new(move |note| told.lock().unwrap().push(note))
+        };
+        let (now, seed) = (Timestamp::from_secs(9), Seed { first_job: JobId(1), hash: 1 });
+        let read = AtomicU64::new(0);
+        Broker::open_driven(now, Settings::default(), seed, 1 << 20, Box::new(store), &read, Some(log))
+            .unwrap();
+        let told = told.lock().unwrap();
+        let [Note { what: What::AttemptEnded { attempt, started, reason, .. }, .. }] = told.as_slice() else {
+            panic!("{told:?} is one attempt that ended");
+        };
+        assert_eq!((*attempt, *started, *reason), (1, began, Reason::Lost));
+    }
+}

@@ -64,7 +64,8 @@ impl Broker {
         Self::with(Engine::new(settings, seed), None, max_outbox)
     }
 
-    /// A server with what a store kept, that keeps its background jobs in it. `read` counts what it has read so far.
+    /// A server with what a store kept, that keeps its background jobs in it. `read` counts what it has read so far; `log`
+    /// takes what happens to jobs from the beginning on: that their workers were lost with the last process, too.
     ///
     /// # Errors
     /// What is kept cannot be read, or a thread cannot be started.
@@ -75,8 +76,10 @@ impl Broker {
         max_outbox: usize,
         store: Box<dyn Store>,
         read: &AtomicU64,
+        log: Option<Log>,
     ) -> Result<Arc<Self>, StoreError> {
-        let (broker, committer, loader) = Self::open_driven(now, settings, seed, max_outbox, store, read)?;
+        let (broker, committer, loader) =
+            Self::open_driven(now, settings, seed, max_outbox, store, read, log)?;
         let broker = Arc::new(broker);
         if let Some(storage) = &broker.storage {
             storage.start(committer)?;
@@ -96,6 +99,7 @@ impl Broker {
         max_outbox: usize,
         mut store: Box<dyn Store>,
         read: &AtomicU64,
+        log: Option<Log>,
     ) -> Result<(Self, Committer, Loader), StoreError> {
         let mut engine = Engine::new(settings, seed);
         let first = store.replay(&mut |record| {
@@ -106,6 +110,9 @@ impl Broker {
         })?;
         let (storage, committer, loader) = Storage::new(store)?;
         let broker = Self::with(engine, Some(storage), max_outbox);
+        if let Some(log) = log {
+            broker.log_notes_to(log);
+        }
         broker.with_engine(None, |engine, delivery| {
             // Nothing may have been kept, which would tell the time.
             engine.set_clock(now);

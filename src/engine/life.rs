@@ -235,7 +235,7 @@ impl Engine {
     /// Writes how a job stands now, if it is kept. If the store has failed the next start finds it as it stood before.
     pub(super) fn persist_standing(&self, id: JobId, out: &mut impl Output) -> RecordNo {
         match self.jobs.get(id) {
-            Some(job) if job.kept => {
+            Some(job) if job.kept && out.keeps() => {
                 let record = Record::Stands { id, standing: job.standing(id) };
                 out.persist(record).unwrap_or(RecordNo::NONE)
             }

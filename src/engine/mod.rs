@@ -235,7 +235,7 @@ impl Engine {
                 peer.ties_mut().awaits.remove(&id);
             }
         }
-        if job.kept {
+        if job.kept && out.keeps() {
             // If the store has failed it comes back after the next start; see `Output::persist`.
             let _ = out.persist(Record::Done(id));
         }

@@ -284,10 +284,15 @@ impl Engine {
 impl Job {
     /// From now on the job stays until it ends.
     fn keep(&mut self, id: JobId, spec: &Spec, out: &mut impl Output) -> Result<(), Refusal> {
+        self.kept = true;
+        if !out.keeps() {
+            return Ok(());
+        }
         let standing = self.standing(id);
         let terms = self.terms().cloned().map(Box::new);
-        self.record = out.persist(Record::Queued { id, standing, spec: Cow::Borrowed(spec), terms })?;
-        self.kept = true;
+        let queued = out.persist(Record::Queued { id, standing, spec: Cow::Borrowed(spec), terms });
+        self.kept = queued.is_ok();
+        self.record = queued?;
         Ok(())
     }
 }

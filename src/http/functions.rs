@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Reader;
 use super::answer::polled;
 use super::page::{self, AfterName, Cursor as _, gather};
-use super::params::{Name, Params, PriorityName};
+use super::params::{Name, Params, PriorityName, Search};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use super::values::{Moment, text_or_base64};
@@ -163,19 +163,6 @@ struct FunctionPage {
     items: Vec<Function>,
     /// Give this as `after` for the next page; null: this is the last.
     next: Option<String>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Search {
-    /// Only these; `*` stands for any text.
-    function: Option<String>,
-    /// Most functions of a page: 100 unless said, at most 1000.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-    /// The `next` of the page before.
-    after: Option<String>,
 }
 
 /// Functions, by name

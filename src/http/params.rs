@@ -6,7 +6,7 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::{Kind, Problem};
 use crate::types::Priority;
@@ -23,6 +23,20 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
             Problem::new(Kind::UNREADABLE, std::error::Error::source(&error).unwrap_or(&error).to_string())
         })
     }
+}
+
+/// Which part of a list is asked for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Search {
+    /// Only what has to do with such a function; `*` stands for any text.
+    pub function: Option<String>,
+    /// Most items of a page: 100 unless said, at most 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<usize>,
+    /// The `next` of the page before.
+    pub after: Option<String>,
 }
 
 /// The part of the path behind `/api/v1/LIST/`: any bytes, percent-encoded. The router has taken `/api/v1` off.

@@ -8,10 +8,10 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,7 +19,7 @@ use super::access::{Caller, Reader};
 use super::answer::{json, polled};
 use super::operate::Desk;
 use super::page::{self, Cursor as _, gather};
-use super::params::{Name, Params};
+use super::params::{Name, Params, Search};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use super::values::{Moment, text_or_base64};
@@ -104,19 +104,6 @@ struct SchedulePage {
     items: Vec<Schedule>,
     /// Give this as `after` for the next page; null: this is the last.
     next: Option<String>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Search {
-    /// Only those of such functions; `*` stands for any text.
-    function: Option<String>,
-    /// Most schedules of a page: 100 unless said, at most 1000.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-    /// The `next` of the page before.
-    after: Option<String>,
 }
 
 /// Schedules, by age

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,7 +13,7 @@ use super::access::{Caller, Reader};
 use super::answer::{json, polled};
 use super::operate::Desk;
 use super::page::{self, Cursor as _, gather};
-use super::params::{Name, Params};
+use super::params::{Name, Params, Search};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use super::values::{Moment, text_or_base64};
@@ -102,19 +102,6 @@ struct ConnectionPage {
     next: Option<String>,
     /// Connections that were looked at for this page.
     looked_at: usize,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Search {
-    /// Only those that registered such a function; `*` stands for any text.
-    function: Option<String>,
-    /// Most connections of a page: 100 unless said, at most 1000.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-    /// The `next` of the page before.
-    after: Option<String>,
 }
 
 /// Workers: connections that registered functions

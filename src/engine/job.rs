@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::content::Content;
 use super::{Outcome, Phase, Standing};
@@ -56,12 +57,15 @@ fn moment(due: Due) -> Timestamp {
     Timestamp::from_micros(due.get())
 }
 
+/// Who waits for a job: nearly always one.
+pub(super) type Waiting = SmallVec<[ConnId; 1]>;
+
 /// What few jobs have.
 #[derive(Debug, Default)]
 struct More {
     run: Option<Run>,
     /// One entry for each foreground submit; the same connection may stand here twice.
-    waiting: Vec<ConnId>,
+    waiting: Waiting,
     /// How often it was handed out.
     attempts: u32,
     /// How often that came to nothing.
@@ -454,10 +458,7 @@ impl Job {
     }
 
     pub fn wait(&mut self, conn: ConnId) {
-        let waiting = &mut self.more().waiting;
-        // Nearly always the only one.
-        waiting.reserve_exact(usize::from(waiting.is_empty()));
-        waiting.push(conn);
+        self.more().waiting.push(conn);
     }
 
     /// A connection waits no more.
@@ -469,7 +470,7 @@ impl Job {
     }
 
     /// No one waits any more; who did.
-    pub fn take_waiting(&mut self) -> Vec<ConnId> {
+    pub fn take_waiting(&mut self) -> Waiting {
         let waiting = self.more.as_mut().map(|more| std::mem::take(&mut more.waiting));
         self.tidy();
         waiting.unwrap_or_default()

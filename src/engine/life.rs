@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::function::ending;
-use super::job::{Job, Over, State};
+use super::job::{Job, Over, State, Waiting};
 use super::note::{What, Worker};
 use super::unique::Key;
 use super::{Engine, Outcome, Output, Reason, Record, reply};
@@ -16,20 +16,14 @@ use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
 
 impl Engine {
     /// A worker has done its job. The caller tells who waits, whom this returns.
-    pub(super) fn succeed(
-        &mut self,
-        id: JobId,
-        by: ConnId,
-        work: &Work,
-        out: &mut impl Output,
-    ) -> Vec<ConnId> {
+    pub(super) fn succeed(&mut self, id: JobId, by: ConnId, work: &Work, out: &mut impl Output) -> Waiting {
         if out.is_watched() {
             self.note(id, What::Ended(Outcome::Succeeded), out);
         }
-        let Some(mut job) = self.remove_job(id, out) else { return Vec::new() };
-        let waiting = if job.waiting().is_empty() { Vec::new() } else { job.take_waiting() };
+        let Some(mut job) = self.remove_job(id, out) else { return Waiting::new() };
+        let waiting = if job.waiting().is_empty() { Waiting::new() } else { job.take_waiting() };
         self.functions.count_end(job.function, Outcome::Succeeded);
-        self.recents.push(id, job, self.now, by, work.data_len());
+        self.recents.push(id, &job, self.now, by, work.data_len());
         waiting
     }
 
@@ -41,8 +35,8 @@ impl Engine {
         reason: Reason,
         result: Option<&Bytes>,
         out: &mut impl Output,
-    ) -> Vec<ConnId> {
-        let Some(job) = self.jobs.get_mut(id) else { return Vec::new() };
+    ) -> Waiting {
+        let Some(job) = self.jobs.get_mut(id) else { return Waiting::new() };
         if job.is_cancelled() {
             return self.finish(id, Outcome::Cancelled, None, out);
         }
@@ -51,14 +45,14 @@ impl Engine {
             job.forget_attempt();
             self.make_ready(id, None, out);
             self.persist_standing(id, out);
-            return Vec::new();
+            return Waiting::new();
         }
         job.lose();
         if job.waiting().is_empty() && !job.kept {
             let function = job.function;
             self.functions.count_end(function, Outcome::Cancelled);
             self.remove_job(id, out);
-            return Vec::new();
+            return Waiting::new();
         }
         let rules = &self.functions.get(job.function).rules;
         let is_tried = match reason {
@@ -91,7 +85,7 @@ impl Engine {
             });
         }
         self.persist_standing(id, out);
-        Vec::new()
+        Waiting::new()
     }
 
     /// A job has ended: it is kept for as long as the rules say, or gone. Who waited for it is returned, to be told by
@@ -102,11 +96,11 @@ impl Engine {
         outcome: Outcome,
         result: Option<&Bytes>,
         out: &mut impl Output,
-    ) -> Vec<ConnId> {
+    ) -> Waiting {
         if outcome != Outcome::Succeeded || out.is_watched() {
             self.note(id, What::Ended(outcome), out);
         }
-        let Some(job) = self.jobs.get(id) else { return Vec::new() };
+        let Some(job) = self.jobs.get(id) else { return Waiting::new() };
         let rules = &self.functions.get(job.function).rules;
         let window = window(rules, job, outcome);
         let kept = keeps(rules, job, outcome);
@@ -244,7 +238,7 @@ impl Engine {
     }
 
     /// No one waits for a job any more; who did.
-    pub(super) fn take_waiting(&mut self, id: JobId) -> Vec<ConnId> {
+    pub(super) fn take_waiting(&mut self, id: JobId) -> Waiting {
         let waiting = self.jobs.get_mut(id).map(Job::take_waiting).unwrap_or_default();
         for conn in &waiting {
             if let Some(peer) = self.peers.get_mut(*conn) {
@@ -314,11 +308,11 @@ fn keeps(rules: &Rules, job: &Job, outcome: Outcome) -> Option<Retention> {
 
 /// For how long a job that ends like this is the answer to submits with its unique id.
 fn window(rules: &Rules, job: &Job, outcome: Outcome) -> Option<Duration> {
+    let window = rules.unique_window?;
     if outcome != Outcome::Succeeded || job.never_joined {
         return None;
     }
-    let key = Key::of(job.function, job.content.unique(), job.content.payload());
-    rules.unique_window.filter(|_| key.is_some())
+    Key::of(job.function, job.content.unique(), job.content.payload()).map(|_| window)
 }
 
 /// The wait before the next attempt: doubled with each, and by chance a quarter more or less, so that what failed

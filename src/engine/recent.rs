@@ -1,14 +1,12 @@
 //! The jobs that succeeded most recently and of which nothing else is kept: one line each.
 
-use super::content::Content;
+use smallvec::SmallVec;
+
 use super::job::Job;
 use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
 
 /// Jobs that are remembered.
 const COUNT: usize = 1_000;
-
-/// A body that is larger is not remembered, only its size.
-const SMALL: usize = 1024;
 
 /// One of them.
 #[derive(Debug)]
@@ -18,7 +16,9 @@ pub(super) struct Recent {
     pub priority: Priority,
     pub kept: bool,
     pub attempts: u32,
-    pub content: Content,
+    /// Most are UUIDs or shorter, and need no memory of their own.
+    pub unique: SmallVec<[u8; 40]>,
+    pub payload_len: u32,
     pub submitted: Timestamp,
     pub started: Timestamp,
     pub ended: Timestamp,
@@ -36,7 +36,7 @@ pub(super) struct Recents {
 
 impl Recents {
     /// Remembers a job that was taken out of the tables and ends now.
-    pub fn push(&mut self, id: JobId, job: Job, ended: Timestamp, worker: ConnId, result_len: usize) {
+    pub fn push(&mut self, id: JobId, job: &Job, ended: Timestamp, worker: ConnId, result_len: usize) {
         let recent = Recent {
             id,
             function: job.function,
@@ -48,7 +48,8 @@ impl Recents {
             ended,
             worker,
             result_len: u32::try_from(result_len).unwrap_or(u32::MAX),
-            content: if job.content.len() > SMALL { job.content.without_payload() } else { job.content },
+            unique: SmallVec::from_slice(job.content.unique()),
+            payload_len: job.content.payload_len(),
         };
         match self.jobs.get_mut(self.next) {
             Some(oldest) => *oldest = recent,

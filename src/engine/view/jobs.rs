@@ -184,7 +184,7 @@ impl Engine {
             id: recent.id,
             handle: self.handle(recent.id).to_string(),
             function: self.functions.get(recent.function).name.clone(),
-            unique: recent.content.unique().into(),
+            unique: recent.unique.as_slice().into(),
             state: JobState::Succeeded,
             priority: recent.priority,
             background: recent.kept,
@@ -203,7 +203,7 @@ impl Engine {
             progress: None,
             worker: self.to_worker_ref(recent.worker),
             waiting_clients: 0,
-            payload_size: recent.content.payload_len(),
+            payload_size: recent.payload_len,
         }
     }
 

@@ -257,10 +257,10 @@ impl Looking<'_> {
                 && self.filter.fits_age(recent.submitted)
                 && state.is_none_or(|state| state == JobState::Succeeded)
                 && priority.is_none_or(|wanted| wanted == recent.priority)
-                && unique.as_ref().is_none_or(|wanted| wanted == recent.content.unique())
+                && unique.as_ref().is_none_or(|wanted| **wanted == *recent.unique)
                 && worker.is_none_or(|worker| worker == recent.worker)
                 && function.as_ref().is_none_or(|pattern| pattern.matches(name))
-                && payload.is_none_or(|has| has(recent.content.payload()))
+                && payload.is_none()
                 && is_visible(visible, name);
             if fits {
                 self.rows.push(Found { row: engine.to_recent_row(recent), undecided: None });

@@ -5,23 +5,26 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::http::serve;
+use super::http::{Api, serve};
+use super::support::Server;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 #[test]
 fn what_operators_are_told_works() {
-    run_examples_of("docs/operations.md");
+    let (server, api) = serve(&[]);
+    run_examples_of("docs/operations.md", &server, &api);
 }
 
 #[test]
 fn what_users_of_the_http_interface_are_told_works() {
-    run_examples_of("docs/http-api.md");
+    let (server, api) = serve(&[]);
+    run_examples_of("docs/http-api.md", &server, &api);
 }
 
-fn run_examples_of(document: &str) {
+/// Runs them against this server.
+pub fn run_examples_of(document: &str, server: &Server, api: &Api) {
     let text = fs::read_to_string(Path::new(ROOT).join(document)).expect("documents are readable");
-    let (server, api) = serve(&[]);
     let address = server.address().to_string();
     let blocks = blocks_of(&text);
     assert!(!blocks.is_empty(), "{document} has examples");

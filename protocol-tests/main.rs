@@ -26,6 +26,7 @@ mod submit;
 mod support;
 mod tidy;
 mod timeouts;
+mod traces;
 mod transcripts;
 mod unique;
 mod wake;

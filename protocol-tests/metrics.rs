@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use gearhouse::broker::{Broker, Next};
+use gearhouse::broker::{Broker, Next, Sinks};
 use gearhouse::engine::{Seed, Settings};
 use gearhouse::observe::{Format, Watch, render};
 use gearhouse::protocol::{Frame, Kind, Request};
@@ -33,9 +33,16 @@ impl House {
     fn with_store() -> Self {
         let seed = Seed { first_job: JobId(1), hash: 1 };
         let store = Box::new(MemoryStore::default());
-        let (broker, mut committer, _) =
-            Broker::open_driven(NOON, Settings::default(), seed, 1 << 20, store, &AtomicU64::new(0), None)
-                .unwrap();
+        let (broker, mut committer, _) = Broker::open_driven(
+            NOON,
+            Settings::default(),
+            seed,
+            1 << 20,
+            store,
+            &AtomicU64::new(0),
+            Sinks::default(),
+        )
+        .unwrap();
         let house = Self { broker, watch: Watch::new() };
         house.say(&[(Kind::SubmitJobBg, &[b"f", b"", b"x"]), (Kind::SubmitJobBg, &[b"f", b"", b"x"])]);
         while committer.step() == Next::Now {}

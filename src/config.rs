@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: Limits,
     /// The HTTP API. `None`: there is none.
     pub http: Option<HttpConfig>,
+    /// Where traces are sent: the whole URL. `None`: there are none.
+    pub otlp: Option<String>,
     /// Where background jobs are kept. `None`: in memory only, for as long as the process lives.
     pub store: Option<StoreConfig>,
     /// Rules and bounds of the queues.
@@ -146,6 +148,7 @@ impl Default for Config {
             file_descriptors: None,
             limits: Limits::default(),
             http: None,
+            otlp: None,
             store: None,
             engine: Settings::default(),
             stop_timeout: Some(Duration::from_secs(30)),

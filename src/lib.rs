@@ -5,6 +5,8 @@
 
 pub mod types;
 
+pub mod trace_context;
+
 pub mod protocol;
 
 pub mod policy;
@@ -29,6 +31,8 @@ pub mod net;
 
 pub mod history;
 pub mod http;
+
+pub mod traces;
 
 pub mod observe;
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::trace_context::TraceContext;
+
 /// Some of the rules for a function: what is `None` is left to a less exact policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -283,6 +285,9 @@ pub struct Terms {
     /// MIME type of the result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mime: Option<String>,
+    /// The trace that the job is part of. No wish of its client's: it comes with the job, and goes where the job goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// When and how a recurring job is submitted.

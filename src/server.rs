@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::broker::{Broker, Log, run_timer, turn};
+use crate::broker::{Broker, Sink, Sinks, run_timer, turn};
 use crate::clock::Clock;
 use crate::config::{Config, HttpConfig};
 use crate::engine::{Drain, Seed};
@@ -24,6 +24,7 @@ use crate::net::{Door, Rules, accept, bind};
 use crate::observe::{Watch, run_sampler};
 use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
+use crate::traces::Traces;
 use crate::types::JobId;
 
 /// Descriptors kept free of connections: for listeners, logs and what the system needs.
@@ -140,7 +141,7 @@ pub fn run(
             tokio::task::spawn_blocking(move || open(&config, &clock, store, &read))
         };
         // Whoever connects while the store is read waits at the door.
-        let Served { broker, history } = tokio::select! {
+        let Served { broker, history, traces } = tokio::select! {
             opened = opening => opened.map_err(io::Error::other)??,
             _ = stops.signalled() => return Ok(None),
         };
@@ -154,20 +155,28 @@ pub fn run(
             tokio::spawn(run_sampler(watch.clone(), broker.clone(), history.clone(), clock));
         }
         if let Some(http) = &http {
-            http.open(Opened { broker: broker.clone(), watch, history: history.clone() });
+            http.open(Opened {
+                broker: broker.clone(),
+                watch,
+                history: history.clone(),
+                traces: traces.clone(),
+            });
         }
         serve(config.stop_timeout, accepting, stops, &broker).await;
-        Ok(Some(Served { broker, history }))
+        Ok(Some(Served { broker, history, traces }))
     });
     // Connections that did not take their farewell are not waited for.
     runtime.shutdown_background();
     if let Some(http) = http {
         http.stop();
     }
-    if let Some(Served { broker, history }) = result? {
+    if let Some(Served { broker, history, traces }) = result? {
         broker.close_store();
         if let Some(history) = history {
             history.close();
+        }
+        if let Some(traces) = traces {
+            traces.close();
         }
     }
     tracing::info!("stopped");
@@ -200,7 +209,15 @@ fn open(
     let directory = config.store.as_ref().map(|store| store.directory.as_path());
     let history = History::open(directory, now, Bounds::default());
     let history = history.inspect_err(|error| tracing::error!("{error}. The server runs without it")).ok();
-    let log = history.clone().map(|history| -> Log { Box::new(move |note| history.note(note.into())) });
+    let traces = config.otlp.as_ref().map(|url| {
+        tracing::info!("traces to {url}");
+        Traces::start(url, &config.engine.version, &config.engine.handle_prefix)
+    });
+    let traces = traces.transpose()?;
+    let sinks = Sinks {
+        log: history.clone().map(|history| -> Sink { Box::new(move |note| history.note(note.into())) }),
+        traces: traces.clone().map(|traces| -> Sink { Box::new(move |note| traces.take(note)) }),
+    };
     let seed = Seed {
         // Without a store nothing is known of earlier processes: counting from the time in tenths of microseconds passes
         // all their numbers, as long as no process gave out more than ten million a second.
@@ -209,22 +226,21 @@ fn open(
     };
     let (settings, max_outbox) = (config.engine.clone(), config.limits.max_outbox);
     let broker = match store {
-        Some(store) => Broker::open_store(now, settings, seed, max_outbox, Box::new(store), read, log)?,
+        Some(store) => Broker::open_store(now, settings, seed, max_outbox, Box::new(store), read, sinks)?,
         None => {
             let broker = Broker::new(settings, seed, max_outbox);
-            if let Some(log) = log {
-                broker.log_notes_to(log);
-            }
+            broker.tell(sinks);
             Arc::new(broker)
         }
     };
-    Ok(Served { broker, history })
+    Ok(Served { broker, history, traces })
 }
 
 /// What is served from, and must be closed at the end.
 struct Served {
     broker: Arc<Broker>,
     history: Option<Arc<History>>,
+    traces: Option<Arc<Traces>>,
 }
 
 /// Returns when the server was told to end, and has done what it was told to do first.

@@ -51,13 +51,13 @@ impl World<'_> {
         for _ in 0..self.scene.rng.usize(0..20) {
             self.step();
         }
+        self.settle();
         if self.model.draining.is_none() {
-            // Its process crashed meanwhile, and the next one knows nothing of a stop.
-            self.settle();
+            // Its process crashed meanwhile, and the next one knows nothing of a stop: nobody asked it for one, also not
+            // with what was still on its way.
             self.do_all_that_is_left();
             return;
         }
-        self.settle();
         self.end_all();
         self.settle();
         assert!(self.seats.is_empty(), "all connections are ended");

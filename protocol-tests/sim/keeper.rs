@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use gearhouse::broker::{Broker, Committer, Loader, Next, Wait};
+use gearhouse::broker::{Broker, Committer, Loader, Next, Sinks, Wait};
 use gearhouse::engine::{Engine, Seed};
 use gearhouse::outbox::End;
 use gearhouse::types::JobId;
@@ -79,9 +79,16 @@ pub fn boot(
     };
     let seed = |hash| Seed { first_job: JobId(1), hash };
     let store = Box::new(disk.clone());
-    let (broker, committer, loader) =
-        Broker::open_driven(now, settings(), seed(hash), swarm.max_outbox, store, &AtomicU64::new(0), None)
-            .expect("the disk is mended");
+    let (broker, committer, loader) = Broker::open_driven(
+        now,
+        settings(),
+        seed(hash),
+        swarm.max_outbox,
+        store,
+        &AtomicU64::new(0),
+        Sinks::default(),
+    )
+    .expect("the disk is mended");
     let mut twin = Engine::new(settings(), seed(!hash));
     let records = disk.take_replayed();
     let mut seen = Seen::with_store(&records, swarm.is_watched);

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use gearhouse::engine::{Action, Output as _};
 use gearhouse::policy::{Order, Policy, Terms};
 use gearhouse::protocol::{Codec, Request};
+use gearhouse::trace_context::TraceContext;
 use gearhouse::types::{JobId, Priority, RecordNo};
 use tokio_util::codec::Decoder as _;
 
@@ -18,6 +19,8 @@ use super::world::World;
 
 /// Patterns of names that worlds know, and some that none has.
 const PATTERNS: [&str; 9] = ["*", "a*", "*b*", "*bc", "bb", "abc", "a", "x*", "longer*others"];
+
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 const ACTIONS: [Action; 9] = [
     Action::Cancel,
@@ -217,5 +220,6 @@ fn terms(rng: &mut Rng) -> Terms {
         run_timeout: any(rng, &[Duration::ZERO, secs(1), secs(30)]),
         keep: any(rng, &[Duration::ZERO, secs(1), secs(5000)]),
         mime: any(rng, &["text/plain".to_owned()]),
+        trace: any(rng, &[TRACE]).and_then(|trace| TraceContext::parse(trace, "")).map(Box::new),
     }
 }

@@ -215,7 +215,7 @@ impl Seen {
     }
 
     /// Takes what is said next of a job.
-    pub fn next_note(&mut self, now: Timestamp, job: &Job) -> What {
+    pub fn next_note(&mut self, now: Timestamp, job: &Job) -> Note {
         let number = job.number.expect("it was named");
         let position = self.notes.iter().position(|note| note.job.0 == number);
         let position = position.unwrap_or_else(|| panic!("something must be said of {number}"));
@@ -229,7 +229,7 @@ impl Seen {
         self.take_note(position, now, job);
     }
 
-    fn take_note(&mut self, position: usize, now: Timestamp, job: &Job) -> What {
+    fn take_note(&mut self, position: usize, now: Timestamp, job: &Job) -> Note {
         let note = self.notes.remove(position);
         let told = (note.at, &note.function, note.kept);
         assert_eq!(
@@ -237,7 +237,7 @@ impl Seen {
             (now, &job.function, job.kept),
             "when, of what function, whether it is kept: {note:?}"
         );
-        note.what
+        note
     }
 
     /// Whether this is said next of a job.

@@ -1,5 +1,5 @@
-//! What happened to jobs, for those who watch and for the jobs' logs. Nobody is waited for: a watcher that is too slow
-//! is told that it missed some.
+//! What happened to jobs, for those who watch, for the jobs' logs, and for traces. Nobody is waited for: a watcher that is
+//! too slow is told that it missed some.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,23 @@ use crate::engine::{Note, Outcome, What};
 /// Notes that a watcher may be behind.
 const BEHIND: usize = 4096;
 
-/// Takes notes for jobs' logs. Never waits.
-pub type Log = Box<dyn Fn(Note) + Send + Sync>;
+/// Takes notes. Never waits.
+pub type Sink = Box<dyn Fn(Note) + Send + Sync>;
+
+/// Who takes notes for as long as the server runs.
+#[derive(Default)]
+pub struct Sinks {
+    /// For jobs' logs: what a job's own fields do not tell.
+    pub log: Option<Sink>,
+    /// For traces: ends of jobs and of attempts. Counts as someone who watches.
+    pub traces: Option<Sink>,
+}
 
 /// Where notes go.
 pub(super) struct Feed {
     live: broadcast::Sender<Note>,
     watchers: AtomicUsize,
-    log: OnceLock<Log>,
+    sinks: OnceLock<Sinks>,
 }
 
 impl fmt::Debug for Feed {
@@ -38,7 +47,7 @@ pub struct Watch {
 impl Feed {
     pub fn new() -> Self {
         let (live, _) = broadcast::channel(BEHIND);
-        Self { live, watchers: AtomicUsize::new(0), log: OnceLock::new() }
+        Self { live, watchers: AtomicUsize::new(0), sinks: OnceLock::new() }
     }
 
     /// Whether someone wants to know of all that happens.
@@ -52,23 +61,37 @@ impl Feed {
         Watch { feed: self.clone(), notes }
     }
 
-    /// From now on jobs' logs are written from here. Only the first one counts.
-    pub fn log_to(&self, log: Log) {
-        let _ = self.log.set(log);
+    /// From now on these are told. Only the first ones count.
+    pub fn tell(&self, sinks: Sinks) {
+        let watches = usize::from(sinks.traces.is_some());
+        if self.sinks.set(sinks).is_ok() {
+            self.watchers.fetch_add(watches, Ordering::Relaxed);
+        }
     }
 
     pub fn publish(&self, notes: Vec<Note>) {
+        let sinks = self.sinks.get();
+        let (log, traces) =
+            (sinks.and_then(|sinks| sinks.log.as_ref()), sinks.and_then(|sinks| sinks.traces.as_ref()));
         for note in notes {
-            // What a job's own fields tell is for those who watch only.
+            // What a job's own fields tell, and that one is gone of which nothing was kept, is for those who watch only.
             let is_plain = matches!(
                 note.what,
-                What::Submitted | What::Started { .. } | What::Progress(_) | What::Ended(Outcome::Succeeded)
+                What::Submitted
+                    | What::Started { .. }
+                    | What::Progress(_)
+                    | What::Ended(Outcome::Succeeded)
+                    | What::Dropped
             );
             // First of all: who hears of it may look it up.
-            if !is_plain && let Some(log) = self.log.get() {
+            if !is_plain && let Some(log) = log {
                 log(note.clone());
             }
-            if self.is_watched() {
+            let is_end = matches!(note.what, What::AttemptEnded { .. } | What::Ended(_) | What::Dropped);
+            if is_end && let Some(traces) = traces {
+                traces(note.clone());
+            }
+            if self.live.receiver_count() > 0 {
                 // No one may be left by now.
                 let _ = self.live.send(note);
             }
@@ -127,14 +150,13 @@ mod tests {
             .unwrap();
 
         let told: Arc<Mutex<Vec<Note>>> = Arc::default();
-        let log = {
+        let sinks = {
             let told = told.clone();
-            Box::new(move |note| told.lock().unwrap().push(note))
+            Sinks { log: Some(Box::new(move |note| told.lock().unwrap().push(note))), traces: None }
         };
         let (now, seed) = (Timestamp::from_secs(9), Seed { first_job: JobId(1), hash: 1 });
         let read = AtomicU64::new(0);
-        Broker::open_driven(now, Settings::default(), seed, 1 << 20, Box::new(store), &read, Some(log))
-            .unwrap();
+        Broker::open_driven(now, Settings::default(), seed, 1 << 20, Box::new(store), &read, sinks).unwrap();
         let told = told.lock().unwrap();
         let [Note { what: What::AttemptEnded { attempt, started, reason, .. }, .. }] = told.as_slice() else {
             panic!("{told:?} is one attempt that ended");

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub use self::committer::{Committer, Next};
-pub use self::feed::{Log, Watch};
+pub use self::feed::{Sink, Sinks, Watch};
 pub use self::log::{StoreFacts, StoreState, Wait};
 pub use self::reading::Reading;
 pub use self::storage::Loader;
@@ -64,8 +64,8 @@ impl Broker {
         Self::with(Engine::new(settings, seed), None, max_outbox)
     }
 
-    /// A server with what a store kept, that keeps its background jobs in it. `read` counts what it has read so far; `log`
-    /// takes what happens to jobs from the beginning on: that their workers were lost with the last process, too.
+    /// A server with what a store kept, that keeps its background jobs in it. `read` counts what it has read so far; `sinks`
+    /// take what happens to jobs from the beginning on: that their workers were lost with the last process, too.
     ///
     /// # Errors
     /// What is kept cannot be read, or a thread cannot be started.
@@ -76,10 +76,10 @@ impl Broker {
         max_outbox: usize,
         store: Box<dyn Store>,
         read: &AtomicU64,
-        log: Option<Log>,
+        sinks: Sinks,
     ) -> Result<Arc<Self>, StoreError> {
         let (broker, committer, loader) =
-            Self::open_driven(now, settings, seed, max_outbox, store, read, log)?;
+            Self::open_driven(now, settings, seed, max_outbox, store, read, sinks)?;
         let broker = Arc::new(broker);
         if let Some(storage) = &broker.storage {
             storage.start(committer)?;
@@ -99,7 +99,7 @@ impl Broker {
         max_outbox: usize,
         mut store: Box<dyn Store>,
         read: &AtomicU64,
-        log: Option<Log>,
+        sinks: Sinks,
     ) -> Result<(Self, Committer, Loader), StoreError> {
         let mut engine = Engine::new(settings, seed);
         let first = store.replay(&mut |record| {
@@ -110,9 +110,7 @@ impl Broker {
         })?;
         let (storage, committer, loader) = Storage::new(store)?;
         let broker = Self::with(engine, Some(storage), max_outbox);
-        if let Some(log) = log {
-            broker.log_notes_to(log);
-        }
+        broker.tell(sinks);
         broker.with_engine(None, |engine, delivery| {
             // Nothing may have been kept, which would tell the time.
             engine.set_clock(now);
@@ -257,9 +255,9 @@ impl Broker {
         self.feed.watch()
     }
 
-    /// Has what happens to jobs written to their logs.
-    pub fn log_notes_to(&self, log: Log) {
-        self.feed.log_to(log);
+    /// Has these told what happens to jobs. Only the first ones count.
+    pub fn tell(&self, sinks: Sinks) {
+        self.feed.tell(sinks);
     }
 
     fn operate<T>(

@@ -7,10 +7,11 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::address::Address;
-use super::values::{AddressOrOff, CountOrAll, Policies, Size, Span, SpanOrOff};
+use super::values::{AddressOrOff, CollectorOrOff, CountOrAll, Policies, Size, Span, SpanOrOff};
 
 const NETWORK: &str = "Network";
 const HTTP: &str = "HTTP";
+const TRACES: &str = "Traces";
 const STORAGE: &str = "Storage";
 const BOUNDS: &str = "Bounds on what peers can make the server hold";
 const JOBS: &str = "Jobs";
@@ -83,6 +84,13 @@ pub(super) struct Options {
     /// Most HTTP connections at once [default: 256]
     #[arg(long, value_name = "N", help_heading = HTTP)]
     pub(super) http_max_connections: Option<NonZeroUsize>,
+
+    /// Send traces to this OpenTelemetry collector, by OTLP over HTTP, or `off` [default: off]
+    ///
+    /// As in `http://127.0.0.1:4318`; what is sent goes to `/v1/traces` there. A span for each job from its submit to its end,
+    /// and one for each attempt.
+    #[arg(long, value_name = "URL|off", help_heading = TRACES)]
+    pub(super) otlp: Option<CollectorOrOff>,
 
     /// Where background jobs are kept [default: sqlite]
     ///
@@ -248,7 +256,7 @@ impl Options {
         }
         first_said! {
             config listen backlog keepalive_idle keepalive_interval keepalive_count http http_tokens http_max_body
-            http_rate http_max_connections store data_dir max_frame max_outbox frame_timeout idle_timeout max_connections max_memory max_unique max_function_name
+            http_rate http_max_connections otlp store data_dir max_frame max_outbox frame_timeout idle_timeout max_connections max_memory max_unique max_function_name
             max_abilities max_functions job_attempts wake_per_job exceptions handle_prefix function_grace
             policies stop_timeout remote_shutdown threads file_descriptors log_level log_format log_file
         }

@@ -15,7 +15,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::Failure;
 use super::address::Address;
 use super::options::{LogFormat, Options, Store};
-use super::values::{AddressOrOff, CountOrAll, Size, Span, SpanOrOff};
+use super::values::{AddressOrOff, CollectorOrOff, CountOrAll, Size, Span, SpanOrOff};
 use crate::config::{
     Config, HttpConfig, Keepalive, Limits, StoreConfig, default_data_dir, default_handle_prefix,
 };
@@ -141,6 +141,7 @@ pub(super) fn resolve(said: Options) -> Result<(Config, logging::Options), Confi
         file_descriptors: said.file_descriptors.map(NonZero::get),
         limits: limits(&said),
         http: http(&said)?,
+        otlp: said.otlp.clone().and_then(|CollectorOrOff(url)| url),
         store: store(&said)?,
         engine: Settings { verbose: gearmand_word(&log.level).to_owned(), ..settings(&said)? },
         stop_timeout: said.stop_timeout.map_or(default.stop_timeout, |SpanOrOff(span)| span),
@@ -391,6 +392,7 @@ mod tests {
             ("http-max-body", "7"),
             ("http-rate", "7"),
             ("http-max-connections", "7"),
+            ("otlp", "http://localhost:7"),
             ("store", "memory"),
             ("data-dir", "/7"),
             ("max-frame", "7"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use ureq::http::Uri;
 
 use super::address::Address;
 use crate::config::HttpConfig;
@@ -35,6 +36,13 @@ pub(super) struct CountOrAll(pub(super) Option<u32>);
 /// Where HTTP is spoken: an address, or `off`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct AddressOrOff(pub(super) Option<Address>);
+
+/// Where traces are sent: the URL of a collector, with the path that OTLP has there; or `off`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct CollectorOrOff(pub(super) Option<String>);
+
+/// The path of a collector where traces go.
+const TRACES: &str = "/v1/traces";
 
 /// Text that is not the value that was asked for; says what would be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -98,6 +106,35 @@ impl FromStr for CountOrAll {
     }
 }
 
+impl FromStr for CollectorOrOff {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<CollectorOrOff, BadValue> {
+        let bad = |why: &str| {
+            Err(BadValue(format!("{text:?} {why}; write for example http://127.0.0.1:4318, or off")))
+        };
+        if matches!(text, "off" | "none") {
+            return Ok(CollectorOrOff(None));
+        }
+        let Ok(url) = text.parse::<Uri>() else { return bad("is no URL") };
+        match (url.scheme_str(), url.authority()) {
+            (Some("https"), _) => {
+                return bad(
+                    "asks for TLS, which a collector on this machine or a proxy speaks for the server",
+                );
+            }
+            (Some("http"), Some(authority)) if authority.as_str().contains('@') => {
+                return bad("has a password in it, which would stand in the log");
+            }
+            (Some("http"), Some(authority)) if !authority.host().is_empty() && url.query().is_none() => {}
+            _ => return bad("is no URL of a collector"),
+        }
+        let base = text.trim_end_matches('/');
+        let path = if base.ends_with(TRACES) { "" } else { TRACES };
+        Ok(CollectorOrOff(Some(format!("{base}{path}"))))
+    }
+}
+
 impl FromStr for AddressOrOff {
     type Err = BadValue;
 
@@ -123,7 +160,7 @@ macro_rules! read_from_text {
     )*};
 }
 
-read_from_text!(Address, AddressOrOff, Size, Span, SpanOrOff, CountOrAll);
+read_from_text!(Address, AddressOrOff, CollectorOrOff, Size, Span, SpanOrOff, CountOrAll);
 
 struct Text<T>(PhantomData<T>);
 
@@ -198,6 +235,23 @@ mod tests {
         assert_eq!("off".parse(), Ok(SpanOrOff(None)));
         assert_eq!("30s".parse(), Ok(SpanOrOff(Some(Duration::from_secs(30)))));
         assert!(refusal::<SpanOrOff>("30").ends_with("or off"));
+    }
+
+    #[test]
+    fn traces_go_to_where_collectors_take_them() {
+        let url = |text: &str| text.parse::<CollectorOrOff>().map(|CollectorOrOff(url)| url);
+        let good = |url: &str| Ok(Some(url.to_owned()));
+        assert_eq!(url("http://127.0.0.1:4318"), good("http://127.0.0.1:4318/v1/traces"));
+        assert_eq!(url("http://[::1]:4318/"), good("http://[::1]:4318/v1/traces"));
+        assert_eq!(url("http://otel/a"), good("http://otel/a/v1/traces"));
+        assert_eq!(url("http://otel/a/v1/traces"), good("http://otel/a/v1/traces"));
+        assert_eq!(url("off"), Ok(None));
+        for bad in ["", "otel:4318", "/v1/traces", "ftp://otel", "http://", "http://otel/?a=b", "http://a b"]
+        {
+            assert!(refusal::<CollectorOrOff>(bad).contains("http://127.0.0.1:4318"), "{bad:?}");
+        }
+        assert!(refusal::<CollectorOrOff>("https://otel").contains("TLS"));
+        assert!(refusal::<CollectorOrOff>("http://me:secret@otel").contains("password"));
     }
 
     #[test]

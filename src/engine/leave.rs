@@ -1,6 +1,6 @@
 //! A connection goes: what it held is put back, what only it waited for is dropped (reference, sections 3.7, 3.8).
 
-use super::{Engine, Outcome, Output, Reason};
+use super::{Engine, Outcome, Output, Reason, What};
 use crate::types::{ConnId, JobId};
 
 impl Engine {
@@ -35,7 +35,11 @@ impl Engine {
         job.stop_waiting(conn);
         let is_unwanted = job.waiting().is_empty() && !job.kept;
         if is_unwanted && !job.is_running() {
-            self.functions.count_end(job.function, Outcome::Cancelled);
+            let function = job.function;
+            if out.is_watched() {
+                self.note(id, What::Dropped, out);
+            }
+            self.functions.count_end(function, Outcome::Cancelled);
             self.remove_job(id, out);
         }
     }

@@ -50,6 +50,9 @@ impl Engine {
         job.lose();
         if job.waiting().is_empty() && !job.kept {
             let function = job.function;
+            if out.is_watched() {
+                self.note(id, What::Dropped, out);
+            }
             self.functions.count_end(function, Outcome::Cancelled);
             self.remove_job(id, out);
             return Waiting::new();

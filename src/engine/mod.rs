@@ -42,11 +42,12 @@ mod work;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use foldhash::quality::FixedState;
 
 pub use self::admin::{Lister, Undropped};
 pub use self::control::{Action, Did, Undone};
-pub use self::note::{Note, What, Worker};
+pub use self::note::{Life, Note, What, Worker};
 pub use self::output::{Drain, Output};
 pub use self::policies::Origin;
 pub use self::record::{Outcome, Phase, Reason, Record, Standing};
@@ -345,7 +346,24 @@ impl Engine {
     fn note(&self, id: JobId, what: What, out: &mut impl Output) {
         let Some(job) = self.jobs.get(id) else { return };
         let function = self.functions.get(job.function).name.clone();
-        out.note(Note { at: self.now, job: id, function, kept: job.kept, what });
+        let is_end = matches!(what, What::Ended(_) | What::Dropped) && out.is_watched();
+        let life = is_end.then(|| Box::new(self.life(job)));
+        out.note(Note { at: self.now, job: id, function, kept: job.kept, what, life });
+    }
+
+    fn life(&self, job: &Job) -> Life {
+        let run = match job.state() {
+            job::State::Running { by, .. } => job.last_start().map(|started| (started, self.worker(by))),
+            _ => None,
+        };
+        Life {
+            unique: Bytes::copy_from_slice(job.content.unique()),
+            priority: job.priority,
+            submitted: job.submitted,
+            attempts: job.attempts(),
+            run,
+            trace: job.terms().and_then(|terms| terms.trace.clone()),
+        }
     }
 
     /// A connection as a worker.

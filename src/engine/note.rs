@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Outcome, Reason};
 use crate::protocol::StatusNumbers;
+use crate::trace_context::TraceContext;
 use crate::types::{JobId, Priority, Timestamp};
 
 /// One thing that happened to a job.
@@ -21,6 +22,8 @@ pub struct Note {
     pub kept: bool,
     /// What.
     pub what: What,
+    /// The job as a whole, if this is its end and someone watches.
+    pub life: Option<Box<Life>>,
 }
 
 /// What happened.
@@ -66,8 +69,28 @@ pub enum What {
     Cancelling,
     /// It ended. That it succeeded is said only if someone watches.
     Ended(Outcome),
+    /// It is gone unfinished: it was in memory only, and the last client that waited for it left. Said only if someone
+    /// watches.
+    Dropped,
     /// What was kept of it is gone.
     Retired,
+}
+
+/// A job as it was when it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Life {
+    /// Its unique id; empty if it has none.
+    pub unique: Bytes,
+    /// Its priority.
+    pub priority: Priority,
+    /// When it was submitted; zero if an older version did not write it down.
+    pub submitted: Timestamp,
+    /// How often it was handed out.
+    pub attempts: u32,
+    /// When the worker that has it took it, and which one; `None`: no worker has it.
+    pub run: Option<(Timestamp, Worker)>,
+    /// The trace that it is part of, as its submit told.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// A worker, as it was at the time.

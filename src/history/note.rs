@@ -57,6 +57,7 @@ pub fn fields(what: &What) -> Map<String, Value> {
             Outcome::Cancelled => json!({"what": "cancelled"}),
             Outcome::Failed(reason) => json!({"what": "failed", "reason": reason.name()}),
         },
+        What::Dropped => json!({"what": "dropped"}),
         What::Retired => json!({"what": "retired"}),
     };
     match value {

@@ -27,7 +27,7 @@ use crate::history;
 use crate::types::{JobId, Pattern};
 
 /// What may be asked for.
-const WHAT: [&str; 15] = [
+const WHAT: [&str; 16] = [
     "submitted",
     "started",
     "progress",
@@ -42,6 +42,7 @@ const WHAT: [&str; 15] = [
     "succeeded",
     "failed",
     "cancelled",
+    "dropped",
     "retired",
 ];
 
@@ -64,8 +65,8 @@ struct Which {
 /// Follow what happens
 ///
 /// Events: `submitted`, `started`, `progress`, `data`, `warning`, `attempt_ended`, `held`, `released`, `priority`, `retried`,
-/// `cancelling`, `succeeded`, `failed`, `cancelled`, `retired` (nothing is kept of the job any more); each with `at`, `handle`,
-/// `function` and what else there is to tell, as in a job's log. Nobody is waited for: who reads too slowly gets the event
+/// `cancelling`, `succeeded`, `failed`, `cancelled`, `dropped` (its clients left before it was done), `retired` (nothing is kept
+/// of the job any more); each with `at`, `handle`, `function` and what else there is to tell, as in a job's log. Nobody is waited for: who reads too slowly gets the event
 /// `missed`, with how many events there were of whatever kind. 64 streams of this kind and of jobs' logs may be open at once.
 #[utoipa::path(get, path = "/events", tag = "jobs", params(Which),
     responses(

@@ -29,7 +29,8 @@ async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let opened = shared.opened()?;
-    let (broker, watch, history) = (opened.broker.clone(), opened.watch.clone(), opened.history.clone());
+    let (broker, watch) = (opened.broker.clone(), opened.watch.clone());
+    let (history, traces) = (opened.history.clone(), opened.traces.clone());
     let accepted: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).collect();
     let format = Format::accepted(Some(&accepted.join(",")));
@@ -38,6 +39,7 @@ async fn metrics(
     let page = tokio::task::spawn_blocking(move || {
         let mut snapshot = watch.snapshot(&broker, now, Watch::FUNCTIONS);
         snapshot.history = history.map(|history| history.facts());
+        snapshot.traces = traces.map(|traces| traces.facts());
         snapshot.functions.retain(|function| caller.sees(&function.seen.name));
         render(snapshot, &version, format)
     });

@@ -19,6 +19,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::history::{History, HistoryError};
 use crate::observe::Watch;
+use crate::traces::Traces;
 use crate::types::Timestamp;
 
 /// Streams of what happens that may be open at once: each is told of everything that happens to any job.
@@ -57,6 +58,8 @@ pub struct Opened {
     pub watch: Arc<Watch>,
     /// What was; `None`: it could not be begun.
     pub history: Option<Arc<History>>,
+    /// Where traces go; `None`: nowhere.
+    pub traces: Option<Arc<Traces>>,
 }
 
 /// Shared by all requests.

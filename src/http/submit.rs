@@ -26,6 +26,7 @@ use super::shared::{Queues, Shared};
 use super::wait::{Finished, Followed, Following, ManyFinished, What, follow, wait};
 use crate::policy::Terms;
 use crate::protocol::{self, Mode, Spec, Submit};
+use crate::trace_context::TraceContext;
 use crate::types::{Priority, Timestamp};
 
 /// Jobs of one request.
@@ -191,7 +192,11 @@ enum Answers {
 /// remembered for a day, so long as no more than 10,000 came since and the server runs. Not with jobs that are waited for: they
 /// end with their request.
 #[utoipa::path(post, path = "/jobs", tag = "jobs",
-    params(How, ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255)),
+    params(How,
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255),
+        ("traceparent" = Option<String>, Header, description = "The trace and span that the jobs are children of, as W3C \
+            Trace Context has it; ignored if it is malformed, and without `--otlp`"),
+        ("tracestate" = Option<String>, Header, description = "Passed on with it, up to 512 characters")),
     request_body(content((OneOrMany = "application/json"), (Vec<u8> = "application/octet-stream"))),
     responses(
         (status = 201, description = "One job, in the background", body = Submitted, headers(("location" = String))),
@@ -234,6 +239,11 @@ pub(super) async fn submit(
             submit.map_err(|problem| if is_array { problem.with("index", index) } else { problem })
         })
         .collect::<Result<_, _>>()?;
+    let submits =
+        match trace_of(&headers).filter(|_| shared.opened().is_ok_and(|opened| opened.traces.is_some())) {
+            Some(trace) => with_trace(submits, &trace),
+            None => submits,
+        };
     let session = Session::open(broker, shared.clock.clone(), caller.address);
     if is_waited {
         let following = Following::begin(session, submits).await;
@@ -253,6 +263,22 @@ pub(super) async fn submit(
     });
     let answer = done.await.map_err(|error| Problem::new(Kind::BROKEN, error.to_string()))??;
     Ok(to_response(answer, false))
+}
+
+/// The trace that the request is part of. The standard wants exactly one `traceparent`; what is not as it wants is as none.
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let (Some(parent), None) = (parents.next(), parents.next()) else { return None };
+    let states: Option<Vec<&str>> =
+        headers.get_all("tracestate").iter().map(|state| state.to_str().ok()).collect();
+    TraceContext::parse(parent.to_str().ok()?, &states.unwrap_or_default().join(","))
+}
+
+fn with_trace(mut submits: Vec<(Submit, Terms)>, trace: &TraceContext) -> Vec<(Submit, Terms)> {
+    for (_, terms) in &mut submits {
+        terms.trace = Some(Box::new(trace.clone()));
+    }
+    submits
 }
 
 /// The jobs of a request, in whichever of the two ways it tells them.
@@ -336,7 +362,7 @@ impl Wishes {
             return Err(Problem::new(Kind::INVALID, "`mime` must be a type like `image/png`"));
         }
         let (run_timeout, keep) = (span("run_timeout", self.run_timeout)?, span("keep", self.keep)?);
-        Ok(Terms { attempts: self.attempts, run_timeout, keep, mime: self.mime })
+        Ok(Terms { attempts: self.attempts, run_timeout, keep, mime: self.mime, trace: None })
     }
 }
 

@@ -99,6 +99,11 @@ impl Collector for Page {
             out.counter(names::HISTORY_DROPPED, history.dropped)?;
             out.gauge(names::HISTORY_BYTES, history.file as i64)?;
         }
+        if let Some(traces) = &self.snapshot.traces {
+            out.gauge(names::TRACES_UP, i64::from(!traces.is_failing))?;
+            out.counter(names::TRACES_SENT, traces.sent)?;
+            out.counter(names::TRACES_DROPPED, traces.dropped)?;
+        }
         Ok(())
     }
 }

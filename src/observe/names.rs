@@ -75,6 +75,10 @@ names! {
     HISTORY_WRITTEN = "gearhouse_history_entries_written", "Entries that were written to the history file";
     HISTORY_DROPPED = "gearhouse_history_entries_dropped", "Entries that could not be written to the history file";
     HISTORY_BYTES = "gearhouse_history_file_bytes", "Size of the history file";
+
+    TRACES_UP = "gearhouse_traces_up", "1 if the collector of traces takes what it is sent, 0 if it does not";
+    TRACES_SENT = "gearhouse_traces_spans_sent", "Spans that the collector took";
+    TRACES_DROPPED = "gearhouse_traces_spans_dropped", "Spans that could not be sent";
 }
 
 #[cfg(test)]

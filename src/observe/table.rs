@@ -11,6 +11,7 @@ use crate::broker::{Broker, Reading, StoreFacts};
 use crate::engine::view::Totals;
 use crate::engine::{Counts, FunctionTally, SeenFunction};
 use crate::history::Facts;
+use crate::traces;
 use crate::types::{FunctionId, Timestamp};
 
 /// The table, for all who ask. Reads the broker when asked.
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub store: Option<StoreFacts>,
     /// How the history goes, if there is one.
     pub history: Option<Facts>,
+    /// How sending traces goes, if there are any.
+    pub traces: Option<traces::Facts>,
     /// Connections there are.
     pub connections: usize,
     /// Bytes that wait for peers to read them.
@@ -130,6 +133,7 @@ impl Watch {
             scheduled: table.sum.scheduled,
             store: reading.store,
             history: None,
+            traces: None,
             connections: reading.connections,
             outbox_bytes: broker.outbox_bytes(),
             not_shown: table.functions.len() - functions.len(),

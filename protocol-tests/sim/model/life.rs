@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gearhouse::engine::{Outcome, Reason, What, Worker};
+use gearhouse::engine::{Life, Outcome, Reason, What, Worker};
 use gearhouse::policy::{Retention, Rules};
 use gearhouse::types::ConnId;
 
@@ -47,6 +47,7 @@ impl Model {
         }
         self.jobs[index].losses += 1;
         if !self.jobs[index].is_wanted() {
+            self.must_note_if_watched(&self.jobs[index], What::Dropped, seen);
             self.remove(index, seen);
             return true;
         }
@@ -90,7 +91,7 @@ impl Model {
         seen: &mut Seen,
     ) -> gearhouse::types::Timestamp {
         let job = &self.jobs[index];
-        let said = seen.next_note(self.now, job);
+        let said = seen.next_note(self.now, job).what;
         let What::AttemptEnded { again, .. } = said else {
             panic!("the end of an attempt is said, and not {said:?}")
         };
@@ -287,7 +288,22 @@ impl Model {
     /// This must have been said of a job, next.
     pub(super) fn must_note(&self, job: &Job, what: What, seen: &mut Seen) {
         let said = seen.next_note(self.now, job);
-        assert_eq!(said, what, "what is said of {:?}", job.number);
+        assert_eq!(said.what, what, "what is said of {:?}", job.number);
+        let is_end = matches!(what, What::Ended(_) | What::Dropped) && seen.is_watched;
+        let life = is_end.then(|| Box::new(self.life(job)));
+        assert_eq!(said.life, life, "what is said of the whole of {:?}", job.number);
+    }
+
+    fn life(&self, job: &Job) -> Life {
+        let run = job.run().and_then(|run| Some((job.last_start?, self.worker(run.by))));
+        Life {
+            unique: job.unique.clone(),
+            priority: job.priority,
+            submitted: job.submitted,
+            attempts: job.attempts,
+            run,
+            trace: job.terms.trace.clone(),
+        }
     }
 
     /// The same for what is said only if someone listens.

@@ -20,7 +20,7 @@ mod works;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use gearhouse::engine::{Drain, Origin, Outcome, Reason, Settings, Standing};
+use gearhouse::engine::{Drain, Origin, Outcome, Reason, Settings, Standing, What};
 use gearhouse::types::{ConnId, Timestamp};
 
 pub use self::keeping::Safe;
@@ -137,6 +137,9 @@ impl Model {
         self.peer(conn).is_stopping = false;
         for job in &mut self.jobs {
             job.waiting.retain(|waiting| *waiting != conn);
+        }
+        for job in self.jobs.iter().filter(|job| !job.is_wanted() && !job.is_running()) {
+            self.must_note_if_watched(job, What::Dropped, seen);
         }
         self.jobs.retain(|job| job.is_wanted() || job.is_running());
         let held = self.jobs.iter().filter(|job| job.is_running_by(conn));

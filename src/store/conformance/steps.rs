@@ -10,6 +10,7 @@ use super::{Suite, plan, queued, queued_on, scheduled, spec};
 use crate::engine::{Outcome, Phase, Reason, Record, Standing};
 use crate::policy::{Misfire, Order, Overlap, Plan, Policy, Terms};
 use crate::protocol::Kind;
+use crate::trace_context::TraceContext;
 use crate::types::{JobId, Priority, Timestamp};
 
 /// A promise, and what looks whether it is kept.
@@ -161,6 +162,8 @@ fn terms(suite: &mut Suite<'_>) {
         run_timeout: Some(Duration::from_millis(1500)),
         keep: Some(Duration::ZERO),
         mime: Some("text/plain".to_owned()),
+        trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=x")
+            .map(Box::new),
     };
     for terms in [Terms::default(), every, long] {
         let id = suite.number();

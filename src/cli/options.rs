@@ -194,7 +194,8 @@ pub(super) struct Options {
 
     /// How long running jobs may go on after SIGTERM or SIGINT; `off`: until they are done [default: 30s]
     ///
-    /// Nothing new is accepted or handed out meanwhile. SIGUSR1 also hands out what is queued, without a limit.
+    /// Nothing new is accepted or handed out meanwhile. SIGUSR1 also hands out what is queued, without a limit, but for
+    /// held jobs.
     #[arg(long, value_name = "DURATION", help_heading = STOPPING)]
     pub(super) stop_timeout: Option<SpanOrOff>,
 

@@ -17,12 +17,13 @@ impl Engine {
         }
     }
 
-    /// Whether all is done that [`Engine::drain`] still allows.
+    /// Whether all is done that [`Engine::drain`] still allows. What an operator holds is not waited for: it would be for
+    /// ever.
     pub fn is_drained(&self) -> bool {
         match self.draining {
             None => false,
             Some(Drain::Running) => self.running == 0,
-            Some(Drain::Queued) => self.jobs.len() == self.over.len(),
+            Some(Drain::Queued) => self.jobs.len() == self.over.len() + self.held.len(),
         }
     }
 

@@ -240,7 +240,7 @@ impl Model {
         match self.draining {
             None => false,
             Some(Drain::Running) => !self.jobs.iter().any(Job::is_running),
-            Some(Drain::Queued) => self.jobs.is_empty(),
+            Some(Drain::Queued) => self.jobs.iter().all(Job::is_held),
         }
     }
 

@@ -2,7 +2,7 @@
 //! costs no more than one with few.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -31,7 +31,12 @@ struct Table {
     told: Counts,
     /// [`SeenFunction::oldest`] of all functions, each with how many have it.
     oldest: BTreeMap<Timestamp, usize>,
+    /// All functions, the busiest first: a scrape takes the first thousand, however many there are.
+    ranks: BTreeSet<Rank>,
 }
+
+/// A function's [`weight`], and what tells apart those of the same.
+type Rank = (Reverse<u64>, FunctionId);
 
 /// What the numbers of all functions add up to.
 #[derive(Clone, Debug, Default)]
@@ -194,9 +199,13 @@ impl Table {
         if let Some(before) = &before {
             self.sum.remove(before);
             self.forget_oldest(before);
+            self.ranks.remove(&(Reverse(weight(before)), id));
         }
-        if let Some(oldest) = self.functions.get(&id).and_then(|seen| seen.oldest) {
-            *self.oldest.entry(oldest).or_default() += 1;
+        if let Some(seen) = self.functions.get(&id) {
+            self.ranks.insert((Reverse(weight(seen)), id));
+            if let Some(oldest) = seen.oldest {
+                *self.oldest.entry(oldest).or_default() += 1;
+            }
         }
         self.changed.entry(id).or_insert(before);
     }
@@ -216,29 +225,24 @@ impl Table {
         self.oldest.first_key_value().map(|(oldest, _)| *oldest)
     }
 
-    /// The functions with most to tell: jobs that they have, and had. It is their own past that keeps them here, so the
-    /// choice hardly changes from one time to the next.
+    /// The functions with most to tell, by name.
     fn busiest(&self, most: usize) -> Vec<Function> {
-        let weight = |seen: &SeenFunction| {
-            let ever = seen.counts.as_ref().map_or(0, |counts| counts.submitted + counts.started);
-            ever + (seen.ready.iter().sum::<usize>() + seen.scheduled.iter().sum::<usize>() + seen.running)
-                as u64
-        };
-        let mut all: Vec<&SeenFunction> = self.functions.values().collect();
-        let by_weight = |seen: &&SeenFunction| (Reverse(weight(seen)), seen.name.clone());
-        if all.len() > most {
-            all.select_nth_unstable_by_key(most, by_weight);
-            all.truncate(most);
-        }
-        all.sort_by_cached_key(by_weight);
         let with_histograms = most.div_ceil(Watch::HISTOGRAMS);
-        let shown = all.into_iter().enumerate();
-        let mut shown: Vec<Function> = shown
+        let busiest = self.ranks.iter().take(most).filter_map(|(_, id)| self.functions.get(id));
+        let mut shown: Vec<Function> = busiest
+            .enumerate()
             .map(|(rank, seen)| Function { seen: seen.clone(), has_histograms: rank < with_histograms })
             .collect();
         shown.sort_by(|a, b| a.seen.name.cmp(&b.seen.name));
         shown
     }
+}
+
+/// How much there is to tell of a function: jobs that it has, and had. It is its own past that keeps it on the page, so the
+/// choice hardly changes from one time to the next.
+fn weight(seen: &SeenFunction) -> u64 {
+    let ever = seen.counts.as_ref().map_or(0, |counts| counts.submitted + counts.started);
+    ever + (seen.ready.iter().sum::<usize>() + seen.scheduled.iter().sum::<usize>() + seen.running) as u64
 }
 
 impl Change {

@@ -31,6 +31,8 @@ pub struct Config {
     pub otlp: Option<String>,
     /// Where background jobs are kept. `None`: in memory only, for as long as the process lives.
     pub store: Option<StoreConfig>,
+    /// What is kept of the past.
+    pub history: HistoryConfig,
     /// Rules and bounds of the queues.
     pub engine: Settings,
     /// How long running jobs may go on after a graceful stop began. `None`: until they are done.
@@ -59,6 +61,15 @@ pub struct StoreConfig {
     pub directory: PathBuf,
     /// Go on without what is damaged rather than refuse to start.
     pub salvage: bool,
+}
+
+/// Bounds of the history.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryConfig {
+    /// Bytes of the file beyond which the oldest goes, whatever its age.
+    pub max_size: u64,
+    /// How long load is kept by the second, in steps of ten seconds, and of five minutes.
+    pub load: [Duration; 3],
 }
 
 /// TCP keepalive; `None` leaves a value to the system.
@@ -137,6 +148,13 @@ impl Default for HttpConfig {
     }
 }
 
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        const HOUR: u64 = 3600;
+        Self { max_size: 1 << 30, load: [HOUR, 24 * HOUR, 90 * 24 * HOUR].map(Duration::from_secs) }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -147,6 +165,7 @@ impl Default for Config {
             threads: None,
             file_descriptors: None,
             limits: Limits::default(),
+            history: HistoryConfig::default(),
             http: None,
             otlp: None,
             store: None,

@@ -207,7 +207,8 @@ fn open(
 ) -> Result<Served, RunError> {
     let now = clock.now();
     let directory = config.store.as_ref().map(|store| store.directory.as_path());
-    let history = History::open(directory, now, Bounds::default());
+    let bounds = Bounds { file: config.history.max_size, load: config.history.load, ..Bounds::default() };
+    let history = History::open(directory, now, bounds);
     let history = history.inspect_err(|error| tracing::error!("{error}. The server runs without it")).ok();
     let traces = config.otlp.as_ref().map(|url| {
         tracing::info!("traces to {url}");

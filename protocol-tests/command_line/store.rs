@@ -343,6 +343,8 @@ fn a_wrong_line_is_named_and_nothing_is_imported() {
         (good.replace("\"losses\":3", "\"losses\":-3"), "line 10:"),
         (good.replace("0 8 * * Mon-Fri", "0 8 * *"), "line 14: "),
         (good.replace("0 8 * * Mon-Fri", "0 8 31 2 *"), "line 14: "),
+        (good.replace("\"re*\"", &format!("\"{}*\"", "r".repeat(1024))), "line 2: "),
+        (good.replace("\"attempts\":3", "\"backoff\":-1"), "line 2: "),
         (lines[1..].join("\n"), "line 1: an export begins with"),
         ("x".to_owned(), "line 1: "),
         (String::new(), "line 0: an export begins with"),

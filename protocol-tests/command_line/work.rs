@@ -105,11 +105,17 @@ fn a_worker_that_sleeps_ends_at_the_first_signal() {
 fn a_worker_that_is_told_to_end_first_finishes_its_job_and_takes_no_other() {
     let server = Server::start(&[]);
     let files = tempfile::tempdir().unwrap();
-    let mut worker = server.work("f", &[], &format!("{} echo done", gate(files.path())));
+    let said = files.path().join("said");
+    let script = format!("{} echo done", gate(files.path()));
+    let mut command = server.command(&["work", "f", "--", "sh", "-c", &script]);
+    let mut worker = Running::with_stderr(&mut command, fs::File::create(&said).unwrap());
     let first = server.command(&["submit", "f", "1"]).spawn().unwrap();
     eventually("the job runs", || files.path().join("begun").exists());
     server.run(&["submit", "f", "2", "--background"]).well();
     worker.signal(Signal::SIGTERM);
+    // A signal takes a moment to be noticed, in which the worker may take a job.
+    let is_noticed = || fs::read_to_string(&said).unwrap().contains("jobs to finish: 1");
+    eventually("the worker notices", is_noticed);
     assert!(worker.is_running());
     fs::write(files.path().join("go"), "").unwrap();
     assert_eq!(finish(first).well(), "done\n");

@@ -140,6 +140,35 @@ fn a_queue_is_told_in_the_order_of_service() {
     assert_eq!(handles(&items), expected[1..]);
 }
 
+#[test]
+fn what_succeeded_lately_comes_last_in_lists_that_do_not_exclude_it() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let (mut peer, mut worker) = (server.connect(), server.connect());
+    let done: Vec<String> = (0..3).map(|index| peer.submit_bg("f", &format!("u{index}"), b"x")).collect();
+    worker.can_do("f");
+    for job in &done {
+        worker.take_job();
+        worker.complete(job, b"");
+    }
+    worker.settle();
+    let queued = peer.submit_bg("g", "u1", b"x");
+    let latest_first: Vec<&String> = done.iter().rev().collect();
+    for page in ["", "?limit=1", "?limit=2"] {
+        let listed = api.all(&format!("/api/v1/jobs{page}"));
+        assert_eq!(handles(&listed), [&[&queued][..], &latest_first].concat(), "{page}");
+    }
+    for (filter, found) in [
+        ("unique=u1", vec![&queued, &done[1]]),
+        ("unique=u1&limit=1", vec![&queued, &done[1]]),
+        ("unique=u1&state=succeeded", vec![&done[1]]),
+        ("unique=u1&state=queued", vec![&queued]),
+        ("priority=normal&state=queued", vec![&queued]),
+        ("function=f*", latest_first),
+    ] {
+        assert_eq!(handles(&api.all(&format!("/api/v1/jobs?{filter}"))), found, "{filter}");
+    }
+}
+
 /// Payloads that are on disk only are fetched and searched there.
 #[test]
 fn payloads_that_are_on_disk_only_are_found_too() {

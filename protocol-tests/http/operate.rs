@@ -52,6 +52,22 @@ fn policies_are_laid_over_each_other_and_each_rule_says_where_it_is_from() {
 }
 
 #[test]
+fn a_worker_that_stays_silent_is_named_in_the_servers_log() {
+    let (server, api) = serve(&["--store", "memory"]);
+    put(&api, "PUT", "/api/v1/policies/f", &json!({"lease": 0.05})).ok();
+    let (mut peer, mut worker) = (server.connect(), server.connect());
+    let job = peer.submit_bg("f", "", b"x");
+    worker.send(kind::SET_CLIENT_ID, &[b"sleepy"]);
+    worker.can_do("f");
+    worker.take_job();
+    eventually("the log names it", || {
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains("within its lease"))?;
+        (line.contains("sleepy") && line.contains(&job) && line.contains("WARN")).then_some(())
+    });
+}
+
+#[test]
 fn a_policy_of_the_file_is_told_apart_from_an_operators() {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("gearhouse.toml");

@@ -105,6 +105,16 @@ pub(super) struct Options {
     #[arg(long, value_name = "DIR", help_heading = STORAGE)]
     pub(super) data_dir: Option<PathBuf>,
 
+    /// Bytes of the history's file beyond which the oldest goes, whatever its age [default: 1GiB]
+    #[arg(long, value_name = "SIZE", help_heading = STORAGE)]
+    pub(super) history_max_size: Option<Size>,
+
+    /// How long load is kept by the second, in steps of 10 seconds, and of 5 minutes [default: 1h,1d,90d]
+    ///
+    /// Three times, none shorter than the one before.
+    #[arg(long, value_name = "DURATIONS", value_delimiter = ',', help_heading = STORAGE)]
+    pub(super) history_load: Option<Vec<Span>>,
+
     /// Start although something in the data directory is damaged, with all that is whole; the log tells what is gone
     ///
     /// For one start, after a refusal. The damaged files are kept in the directory, as damaged-1. It can't be said in
@@ -257,7 +267,7 @@ impl Options {
         }
         first_said! {
             config listen backlog keepalive_idle keepalive_interval keepalive_count http http_tokens http_max_body
-            http_rate http_max_connections otlp store data_dir max_frame max_outbox frame_timeout idle_timeout max_connections max_memory max_unique max_function_name
+            http_rate http_max_connections otlp store data_dir history_max_size history_load max_frame max_outbox frame_timeout idle_timeout max_connections max_memory max_unique max_function_name
             max_abilities max_functions job_attempts wake_per_job exceptions handle_prefix function_grace
             policies stop_timeout remote_shutdown threads file_descriptors log_level log_format log_file
         }

@@ -17,9 +17,10 @@ use super::address::Address;
 use super::options::{LogFormat, Options, Store};
 use super::values::{AddressOrOff, CollectorOrOff, CountOrAll, Size, Span, SpanOrOff};
 use crate::config::{
-    Config, HttpConfig, Keepalive, Limits, StoreConfig, default_data_dir, default_handle_prefix,
+    Config, HistoryConfig, HttpConfig, Keepalive, Limits, StoreConfig, default_data_dir,
+    default_handle_prefix,
 };
-use crate::engine::Settings;
+use crate::engine::{Settings, check_pattern};
 use crate::logging::{self, Destination};
 use crate::machine::{default_max_memory, share_of_jobs};
 use crate::policy::Rules;
@@ -143,6 +144,7 @@ pub(super) fn resolve(said: Options) -> Result<(Config, logging::Options), Confi
         http: http(&said)?,
         otlp: said.otlp.clone().and_then(|CollectorOrOff(url)| url),
         store: store(&said)?,
+        history: history(&said)?,
         engine: Settings { verbose: gearmand_word(&log.level).to_owned(), ..settings(&said)? },
         stop_timeout: said.stop_timeout.map_or(default.stop_timeout, |SpanOrOff(span)| span),
         ..default
@@ -191,6 +193,11 @@ fn check_bounds(said: &Options) -> Result<(), ConfigError> {
     count("keepalive-count", "at most 127", probes, 127)?;
     let connections = said.http_max_connections.map(NonZero::get);
     count("http-max-connections", "at most 1000000", connections, 1_000_000)?;
+    let patterns = said.policies.iter().flat_map(|policies| policies.0.keys());
+    for (others, pattern) in patterns.enumerate() {
+        let bounds = "for a pattern of at most 1024 bytes, one of at most 10000";
+        check("policy", bounds, pattern.clone(), check_pattern(pattern, others).is_ok())?;
+    }
     count("threads", "at most 1024", said.threads.map(NonZero::get), 1024)?;
     // All fields before the payload together fit into this.
     let names = "at most 65535 bytes";
@@ -234,6 +241,22 @@ fn http(said: &Options) -> Result<Option<HttpConfig>, ConfigError> {
         max_connections: said.http_max_connections.map_or(default.max_connections, NonZero::get),
         rate: said.http_rate.map_or(default.rate, |CountOrAll(count)| count),
     }))
+}
+
+fn history(said: &Options) -> Result<HistoryConfig, ConfigError> {
+    let default = HistoryConfig::default();
+    let load = said.history_load.as_ref().map_or(Ok(default.load), |spans| {
+        let load: Vec<Duration> = spans.iter().map(|Span(span)| *span).collect();
+        let shown: Vec<String> =
+            load.iter().map(|span| humantime::format_duration(*span).to_string()).collect();
+        let load = <[Duration; 3]>::try_from(load).ok().filter(|load| load.is_sorted());
+        load.ok_or(ConfigError::OutOfBounds {
+            option: "history-load",
+            said: shown.join(","),
+            bounds: "three times, none shorter than the one before",
+        })
+    })?;
+    Ok(HistoryConfig { max_size: said.history_max_size.map_or(default.max_size, |Size(bytes)| bytes), load })
 }
 
 fn limits(said: &Options) -> Limits {
@@ -395,6 +418,8 @@ mod tests {
             ("otlp", "http://localhost:7"),
             ("store", "memory"),
             ("data-dir", "/7"),
+            ("history-max-size", "7"),
+            ("history-load", "7s,7m,7h"),
             ("max-frame", "7"),
             ("max-outbox", "7"),
             ("frame-timeout", "7s"),
@@ -422,7 +447,7 @@ mod tests {
             assert_ne!(changed, default, "--{name} has no effect");
             let quoted = format!("{value:?}");
             let value = match name {
-                "listen" => format!("[{quoted}]"),
+                "listen" | "history-load" => format!("[{}]", quoted.replace(',', "\",\"")),
                 _ if value == "7" || value == "true" => value.to_owned(),
                 _ => quoted,
             };
@@ -449,6 +474,12 @@ mod tests {
         assert!(message.contains("line 2") && message.contains("max-fram"), "{message}");
         let message = refusal_of_file("\n\nmax-frame = \"huge\"\n");
         assert!(message.contains("line 3") && message.contains("\"huge\" is not a size"), "{message}");
+        for load in ["[\"1h\"]", "[\"1h\", \"1d\", \"5m\"]"] {
+            let message = refusal_of_file(&format!("history-load = {load}"));
+            assert!(message.contains("history-load must be three times"), "{message}");
+        }
+        let message = refusal_of_file(&format!("[policy.{}]\npaused = true", "x".repeat(1025)));
+        assert!(message.contains("at most 1024 bytes"), "{message}");
         let message = refusal_of_file("backlog = 0\n");
         assert!(message.contains("line 1") && message.contains("backlog = 0"), "{message}");
         let message = refusal_of_file("listen = [\"127.0.0.1\", \"4730\"]");

@@ -49,7 +49,7 @@ pub use self::admin::{Lister, Undropped};
 pub use self::control::{Action, Did, Undone};
 pub use self::note::{Life, Note, What, Worker};
 pub use self::output::{Drain, Output};
-pub use self::policies::Origin;
+pub use self::policies::{Origin, check_pattern};
 pub use self::record::{Outcome, Phase, Reason, Record, Standing};
 pub use self::settings::Settings;
 pub use self::tally::{ByReason, Counts, FunctionTally, Histogram, SeenFunction};

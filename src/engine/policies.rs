@@ -14,6 +14,20 @@ const MOST: usize = 10_000;
 /// Longest pattern, in bytes.
 const LONGEST: usize = 1024;
 
+/// Whether there can be a policy for this pattern beside so many others.
+///
+/// # Errors
+/// The pattern is too long, or there would be too many.
+pub fn check_pattern(pattern: &str, others: usize) -> Result<(), Refusal> {
+    if pattern.len() > LONGEST {
+        return Err(Refusal::invalid(format!("A pattern has at most {LONGEST} bytes")));
+    }
+    if others >= MOST {
+        return Err(Refusal::invalid(format!("There are at most {MOST} policies")));
+    }
+    Ok(())
+}
+
 /// Where a policy was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -106,12 +120,8 @@ impl Engine {
     ) -> Result<RecordNo, Refusal> {
         let rank = Rank::of(pattern, Origin::Operator);
         let policy = policy.filter(|policy| *policy != Policy::default());
-        if pattern.len() > LONGEST {
-            return Err(Refusal::invalid(format!("A pattern has at most {LONGEST} bytes")));
-        }
-        if policy.is_some() && self.policies.all.len() >= MOST && !self.policies.all.contains_key(&rank) {
-            return Err(Refusal::invalid(format!("There are at most {MOST} policies")));
-        }
+        let is_new = policy.is_some() && !self.policies.all.contains_key(&rank);
+        check_pattern(pattern, if is_new { self.policies.all.len() } else { 0 })?;
         let kept = policy.clone().map(Box::new);
         let record = out.persist(Record::Policy { pattern: pattern.into(), policy: kept })?;
         match policy {

@@ -63,6 +63,8 @@ pub struct Audit {
 pub struct Bounds {
     /// How long entries of jobs are kept.
     pub notes: Duration,
+    /// Entries of one job, of which the latest are kept.
+    pub notes_of_job: u64,
     /// How long it is kept what operators did.
     pub audits: Duration,
     /// How long load is kept by the second, in steps of ten seconds, and of five minutes.
@@ -82,6 +84,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             notes: 7 * DAY,
+            notes_of_job: 1000,
             audits: 365 * DAY,
             load: [HOUR, DAY, 90 * DAY],
             functions: 200,

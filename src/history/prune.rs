@@ -5,7 +5,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::Bounds;
 use super::load::{GRAINS, PERIOD};
 use super::write::key;
-use crate::types::Timestamp;
+use crate::types::{JobId, Timestamp};
 
 /// Rows that go with one transaction, of each table.
 const ROWS: i64 = 1000;
@@ -61,6 +61,14 @@ impl Prune {
         }
         let unused = "DELETE FROM function WHERE id NOT IN (SELECT DISTINCT function FROM load)";
         Ok(transaction.execute(unused, [])? > 0)
+    }
+
+    /// Only the latest entries of a job stay: one that talks much must not drive out what others said.
+    pub fn shorten(&self, transaction: &Transaction<'_>, job: JobId) -> rusqlite::Result<()> {
+        let surplus = "DELETE FROM note WHERE job = ?1 AND serial <=
+            (SELECT serial FROM note WHERE job = ?1 ORDER BY serial DESC LIMIT 1 OFFSET ?2)";
+        let row = params![key(job.0), key(self.bounds.notes_of_job)];
+        transaction.prepare_cached(surplus)?.execute(row).map(drop)
     }
 
     /// The file is larger than it may be: what is oldest goes, entries of jobs first.

@@ -259,6 +259,26 @@ fn the_log_of_a_job_is_read_in_pages_from_a_serial_number_on() {
 }
 
 #[test]
+fn a_job_that_talks_much_has_its_latest_entries_and_others_keep_theirs() {
+    let bounds = Bounds { notes_of_job: 10, ..Bounds::default() };
+    let history = History::open(None, Timestamp::from_secs(BEGIN), bounds).unwrap();
+    let at = |micros: u64| BEGIN * 1_000_000 + micros;
+    history.note(note(7, at(1)));
+    for serial in 1..=25 {
+        history.note(note(8, at(serial)));
+        // Some are written together, some alone.
+        if serial % 4 == 0 {
+            history.flush();
+        }
+    }
+    history.flush();
+    let serials = |job| -> Vec<u64> {
+        history.notes(JobId(job), 0, 100).unwrap().into_iter().map(|entry| entry.serial).collect()
+    };
+    assert_eq!((serials(7), serials(8)), (vec![at(1)], (16..=25).map(at).collect()));
+}
+
+#[test]
 fn entries_go_when_they_are_old_and_when_the_file_is_too_large() {
     let bounds = Bounds { notes: Duration::from_secs(60), file: 300_000, ..Bounds::default() };
     let directory = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! The thread that writes: takes all that has gathered, and writes it as one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -23,6 +23,16 @@ pub(super) enum Item {
     Forget(JobId),
     Audit(Audit),
     Load { rows: Vec<Row>, now: Timestamp },
+}
+
+impl Item {
+    /// The job whose log it is for.
+    fn noted(&self) -> Option<JobId> {
+        match self {
+            Item::Note(entry) => Some(entry.job),
+            Item::Forget(_) | Item::Audit(_) | Item::Load { .. } => None,
+        }
+    }
 }
 
 /// What waits to be written, bounded in bytes.
@@ -226,6 +236,10 @@ impl Writer {
                     rows.iter().try_for_each(|row| self.write_row(&transaction, row))?
                 }
             }
+        }
+        let noted: HashSet<JobId> = items.iter().filter_map(Item::noted).collect();
+        for job in noted {
+            self.prune.shorten(&transaction, job)?;
         }
         if self.prune.step(&transaction, self.now)? {
             self.numbers.clear();

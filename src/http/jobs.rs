@@ -217,7 +217,8 @@ impl Search {
 
 /// Search jobs
 ///
-/// Without a filter they come by age. The order is that of service for `state=queued` with one function, and that of
+/// Without a filter they come by age, and after them, the latest first, those that succeeded lately and of which nothing else
+/// is kept. The order is that of service for `state=queued` with one function, and that of
 /// their due times for `state=scheduled`.
 #[utoipa::path(get, path = "/jobs", tag = "jobs", params(Search),
     responses(

@@ -9,7 +9,7 @@ use clap::Args;
 use super::super::tell;
 use super::Failure;
 use crate::clock::Clock;
-use crate::engine::{Engine, Record, Seed, Settings};
+use crate::engine::{Engine, Record, Seed, Settings, check_pattern};
 use crate::store::lines::Line;
 use crate::store::sqlite;
 use crate::types::{JobId, Timestamp};
@@ -37,15 +37,16 @@ impl Import {
         }
         let mut import = sqlite::Import::begin(directory)?;
         let now = Clock::new().now();
-        let mut count = 0_u64;
+        let (mut count, mut policies) = (0_u64, 0);
         let next = loop {
             match lines.next()? {
                 Some(Line::Thing(record)) => {
-                    check(now, &record).map_err(|why| lines.refuse(why))?;
+                    check(now, &record, policies).map_err(|why| lines.refuse(why))?;
                     if !import.add(&record)? {
                         return Err(lines.refuse("its number came before"));
                     }
                     count += 1;
+                    policies += usize::from(matches!(record, Record::Policy { .. }));
                 }
                 Some(Line::End(next)) => break next,
                 Some(Line::Begin) => return Err(lines.refuse("an export begins only once")),
@@ -68,13 +69,18 @@ impl Import {
     }
 }
 
-/// What a server would leave out at its start must not be taken now.
-fn check(now: Timestamp, record: &Record<'static>) -> Result<(), String> {
-    if !matches!(record, Record::Scheduled { .. }) {
-        return Ok(());
-    }
-    let mut engine = Engine::new(Settings::default(), Seed { first_job: JobId(1), hash: 0 });
-    engine.restore(now, record.clone()).map_err(|refusal| refusal.to_string())
+/// What a server would leave out at its start, or refuse an operator, must not be taken now. `policies`: those that came
+/// before.
+fn check(now: Timestamp, record: &Record<'static>, policies: usize) -> Result<(), String> {
+    let checked = match record {
+        Record::Scheduled { .. } => {
+            let mut engine = Engine::new(Settings::default(), Seed { first_job: JobId(1), hash: 0 });
+            engine.restore(now, record.clone())
+        }
+        Record::Policy { pattern, .. } => check_pattern(pattern, policies),
+        _ => Ok(()),
+    };
+    checked.map_err(|refusal| refusal.to_string())
 }
 
 struct Lines {

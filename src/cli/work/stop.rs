@@ -50,10 +50,11 @@ impl Stop {
             if self.is_stopping() {
                 self.stop_now();
             }
+            self.stop();
+            // Said when it is so: from here on no job is taken.
             if running > 0 {
                 tell(format_args!("jobs to finish: {running}; a second signal stops at once"));
             }
-            self.stop();
         }
     }
 

@@ -111,18 +111,19 @@ impl JobFilter<'_> {
         match (self.first(), cursor) {
             (
                 JobCursor::Ready(..),
-                JobCursor::Running(..)
-                | JobCursor::Due(..)
-                | JobCursor::Held(..)
-                | JobCursor::Over(..)
-                | JobCursor::Recent(..),
+                JobCursor::Running(..) | JobCursor::Due(..) | JobCursor::Held(..) | JobCursor::Over(..),
             ) => self.state.is_none(),
-            (JobCursor::Over(..), JobCursor::Recent(..)) => true,
+            (_, JobCursor::Recent(..)) => self.ends_with_recent(),
             (JobCursor::Running(..), JobCursor::Running(conn, _)) => {
                 self.worker.is_none_or(|worker| worker == conn)
             }
             (first, cursor) => std::mem::discriminant(&first) == std::mem::discriminant(&cursor),
         }
+    }
+
+    /// Whether those that succeeded lately come last.
+    fn ends_with_recent(&self) -> bool {
+        self.state.is_none_or(|state| state == JobState::Succeeded) && self.worker.is_none()
     }
 
     fn exact_function(&self) -> Option<&[u8]> {
@@ -162,12 +163,14 @@ impl Looking<'_> {
                 None => self.recent(LATEST, JobId(u64::MAX)).filter(|_| self.rows.is_empty()),
             };
         }
-        if let Some(unique) = filter.indexed_unique() {
+        if let Some(unique) = filter.indexed_unique()
+            && !matches!(from, JobCursor::Recent(..))
+        {
             // At most one for each function: a piece that is at its end.
             for id in engine.uniques.all(&engine.jobs, unique, self.bounds.looks) {
                 self.look(id);
             }
-            return None;
+            return self.then_recent();
         }
         match from {
             JobCursor::Number(from) => {
@@ -177,7 +180,7 @@ impl Looking<'_> {
                     }
                     self.look_at(id, job);
                 }
-                None
+                self.then_recent()
             }
             JobCursor::Ready(priority, place, id) => self.ready(priority, (place, id)),
             JobCursor::Running(conn, id) => self.running(conn, id),
@@ -237,8 +240,11 @@ impl Looking<'_> {
             before = *next;
             self.look(next.1);
         }
-        let wants_recent = self.filter.state.is_none_or(|state| state == JobState::Succeeded);
-        if wants_recent { self.go_on(JobCursor::Recent(LATEST, JobId(u64::MAX))) } else { None }
+        self.then_recent()
+    }
+
+    fn then_recent(&mut self) -> Option<JobCursor> {
+        if self.filter.ends_with_recent() { self.recent(LATEST, JobId(u64::MAX)) } else { None }
     }
 
     fn recent(&mut self, at: Timestamp, id: JobId) -> Option<JobCursor> {

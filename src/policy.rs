@@ -6,17 +6,18 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::trace_context::TraceContext;
 
-/// Some of the rules for a function: what is `None` is left to a less exact policy.
+/// Some of the rules for a function: what is not said is left to a less exact policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// How many times a job is handed out at most; 0: as often as it takes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub attempts: Option<u32>,
     /// Whether a job that its worker says failed is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,69 +30,70 @@ pub struct Policy {
     pub retry_lost: Option<bool>,
     /// Wait before the second attempt; it doubles with each further one. Zero: none.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub backoff: Option<Duration>,
     /// Longest such wait.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub backoff_max: Option<Duration>,
     /// How long a job may run; zero: as the worker says.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub run_timeout: Option<Duration>,
     /// How long a job may be queued before it starts; zero: for ever.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub wait_timeout: Option<Duration>,
     /// How long a worker may say nothing of a job that it runs; zero: for ever.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub lease: Option<Duration>,
     /// Which job of a priority goes first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
     /// Most jobs that wait; 0: as many as fit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub max_waiting: Option<u64>,
     /// Most bytes of payload that wait; 0: as many as fit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub max_waiting_bytes: Option<u64>,
     /// Most jobs that run at once, over all workers; 0: as many as are grabbed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub max_running: Option<u64>,
     /// Jobs handed out a second, on average; 0: as many as are grabbed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_negative")]
+    #[schema(minimum = 0)]
     pub rate: Option<f64>,
     /// Jobs handed out at once after a rest, where there is a rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub burst: Option<u32>,
     /// Nothing is handed out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
     /// How long a job that succeeded is kept, with payload and result; zero: only in the list of the latest.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub keep_succeeded: Option<Duration>,
     /// How long one that failed is kept.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub keep_failed: Option<Duration>,
     /// How long one that was cancelled is kept.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub keep_cancelled: Option<Duration>,
     /// Most jobs that are kept after they succeeded.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub keep_succeeded_count: Option<u32>,
     /// Most jobs that are kept after they failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub keep_failed_count: Option<u32>,
     /// Most jobs that are kept after they were cancelled.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub keep_cancelled_count: Option<u32>,
     /// For how long after a job succeeded a submit with its unique id is answered with it; zero: not at all.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub unique_window: Option<Duration>,
 }
 
@@ -391,6 +393,69 @@ mod seconds {
     enum Said {
         Seconds(f64),
         Text(String),
+    }
+}
+
+fn not_negative<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    let number = Option::<f64>::deserialize(from)?;
+    let wrong = |number| D::Error::custom(format!("{number} is no number from 0 on"));
+    number.map(|number| if number >= 0.0 { Ok(number) } else { Err(wrong(number)) }).transpose()
+}
+
+/// Whole numbers as JSON Schema has them, where `5.0` is one too. None is beyond 64 bits with a sign: the store, and many who
+/// read them, have no more.
+pub(crate) mod whole {
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    use serde::Deserializer;
+    use serde::de::{Error, Unexpected, Visitor};
+
+    pub(crate) fn deserialize<'de, D, N>(from: D) -> Result<Option<N>, D::Error>
+    where
+        D: Deserializer<'de>,
+        N: TryFrom<i64>,
+    {
+        from.deserialize_any(Whole(PhantomData))
+    }
+
+    struct Whole<N>(PhantomData<N>);
+
+    impl<N: TryFrom<i64>> Whole<N> {
+        fn read<E: Error>(self, number: Option<i64>, said: Unexpected<'_>) -> Result<Option<N>, E> {
+            let number = number.and_then(|number| N::try_from(number).ok());
+            number.map(Some).ok_or_else(|| E::invalid_value(said, &self))
+        }
+    }
+
+    impl<N: TryFrom<i64>> Visitor<'_> for Whole<N> {
+        type Value = Option<N>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a whole number of at most {} bits, not negative", size_of::<N>() * 8)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+            self.read(Some(number), Unexpected::Signed(number))
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+            self.read(i64::try_from(number).ok(), Unexpected::Unsigned(number))
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+            let is_whole = number.fract() == 0.0 && (0.0..i64::MAX as f64).contains(&number);
+            self.read(is_whole.then_some(number as i64), Unexpected::Float(number))
+        }
+
+        /// As it stands in an address.
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            self.read(text.parse().ok(), Unexpected::Str(text))
+        }
     }
 }
 

@@ -64,7 +64,7 @@ fn a_scope_includes_those_before_it() {
         if body.is_empty() {
             api.get("/api/v1/jobs").status
         } else {
-            api.send("POST", "/api/v1/jobs?function=f", &[], body).status
+            api.send("POST", "/api/v1/functions/f/jobs", &[], body).status
         }
     };
     assert_eq!(tokens.each_ref().map(|token| status(token, b"")), [200; 3]);
@@ -123,6 +123,34 @@ fn a_token_for_some_functions_sees_and_does_nothing_else() {
 }
 
 #[test]
+fn a_token_for_some_functions_stops_no_worker_that_does_others_too() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("tokens.toml");
+    let images = token(text(&file), "images", "operate", &["img.*"]);
+    let (server, api) = serve(&["--store", "memory", "--http-tokens", text(&file)]);
+    let images = api.with_token(&images);
+    let mut both = server.connect();
+    both.can_do("img.a");
+    let id = images.all("/api/v1/workers")[0]["id"].as_u64().unwrap();
+    let act = |action: &str| images.send("POST", &format!("/api/v1/workers/{id}/{action}"), &[], &[]);
+    both.can_do("mail");
+    both.settle();
+    for action in ["stop", "disconnect"] {
+        act(action).expect_problem(403, "not-allowed");
+    }
+    // A job of the other function that it still has counts, too.
+    let job = server.connect().submit_bg("mail", "", b"x");
+    both.take_job();
+    both.cant_do("mail");
+    both.settle();
+    act("disconnect").expect_problem(403, "not-allowed");
+    both.complete(&job, b"");
+    both.settle();
+    assert_eq!(act("disconnect").status, 200);
+    both.expect_closed();
+}
+
+#[test]
 fn a_token_that_is_taken_out_of_the_file_is_good_no_more() {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("tokens.toml");
@@ -141,7 +169,7 @@ fn a_token_that_is_taken_out_of_the_file_is_good_no_more() {
 #[test]
 fn a_page_of_another_site_is_not_answered() {
     let (_server, api) = serve(&["--store", "memory"]);
-    let ask = |headers: &[(&str, &str)]| api.send("POST", "/api/v1/jobs?function=f", headers, b"x");
+    let ask = |headers: &[(&str, &str)]| api.send("POST", "/api/v1/functions/f/jobs", headers, b"x");
     ask(&[("origin", "http://evil.example")]).expect_problem(403, "foreign-page");
     ask(&[("host", "evil.example")]).expect_problem(403, "foreign-page");
     assert_eq!(ask(&[("origin", &format!("http://{}", api.address()))]).status, 201);

@@ -214,7 +214,7 @@ fn a_job_is_submitted_on_terms_of_its_own() {
         Some(api.look(&format!("/api/v1/jobs/{once}"))).filter(|job| job["state"] == "failed")
     });
     assert_eq!(failed["reason"], "timed_out");
-    let answer = api.send("POST", "/api/v1/jobs?function=f&keep=0&mime=text/csv", &[], b"x").ok();
+    let answer = api.send("POST", "/api/v1/functions/f/jobs?keep=0&mime=text/csv", &[], b"x").ok();
     let handle = answer["handle"].as_str().unwrap();
     assert_eq!(api.look(&format!("/api/v1/jobs/{handle}"))["mime"], "text/csv");
     // In an array each has its own, and the answers are in their order.
@@ -239,4 +239,31 @@ fn a_job_is_submitted_on_terms_of_its_own() {
         job.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
         api.post("/api/v1/jobs", &job).expect_problem(422, "invalid");
     }
+}
+
+#[test]
+fn who_reads_events_too_slowly_is_told_how_many_there_were() {
+    const JOBS: u64 = 60_000;
+    let (_server, api) = serve(&["--store", "memory"]);
+    let function = "f".repeat(500);
+    let mut events = Events::of(&api, "/api/v1/events", &[]);
+    // More than the server holds for one who is behind, and than the sockets between the two take.
+    let jobs = vec![json!({"function": function}); 10_000];
+    for _ in 0..JOBS / 10_000 {
+        api.post("/api/v1/jobs", &json!(jobs)).ok();
+    }
+    let (mut told, mut missed) = (0, 0);
+    while told + missed < JOBS {
+        match events.next().expect("the stream goes on") {
+            (name, data) if name == "missed" => missed += data["missed"].as_u64().unwrap(),
+            (name, _) => {
+                assert_eq!(name, "submitted");
+                told += 1;
+            }
+        }
+    }
+    assert!(missed > 0 && told > 0 && told + missed == JOBS, "{told} {missed}");
+    // And then it is up to date again.
+    api.post("/api/v1/jobs", &json!({"function": "g"})).ok();
+    assert_eq!(events.next().unwrap().1["function"], "g");
 }

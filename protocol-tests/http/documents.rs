@@ -120,6 +120,7 @@ fn the_document_describes_what_is_there() {
         "get /readyz",
         "patch /api/v1/policies/{pattern}",
         "patch /api/v1/schedules/{handle}",
+        "post /api/v1/functions/{function}/jobs",
         "post /api/v1/functions/{function}/pause",
         "post /api/v1/functions/{function}/purge",
         "post /api/v1/functions/{function}/resume",
@@ -142,6 +143,19 @@ fn the_document_describes_what_is_there() {
     ];
     assert_eq!(operations, expected);
     references(&document, &document);
+    let items = document["paths"].as_object().unwrap().values();
+    let all = items.flat_map(|item| item.as_object().unwrap().values());
+    let names: Vec<&str> = all.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    let different: std::collections::BTreeSet<&&str> = names.iter().collect();
+    assert_eq!(different.len(), expected.len(), "generators name their functions by them: {names:?}");
+    // Schemas that are another's with a difference.
+    let schema = |name: &str| &document["components"]["schemas"][name];
+    assert_eq!(schema("JobPart")["required"], Value::Null);
+    assert!(schema("Job")["required"].as_array().is_some_and(|fields| fields.contains(&json!("handle"))));
+    assert_eq!(schema("Policy")["properties"]["lease"]["type"], "number");
+    let kinds = schema("NewPolicy")["properties"]["lease"]["anyOf"].as_array().unwrap();
+    assert_eq!(kinds.iter().map(|kind| &kind["type"]).collect::<Vec<_>>(), ["number", "string", "null"]);
+    assert_eq!(schema("NewPolicy")["properties"]["attempts"]["type"], json!(["integer", "null"]));
 }
 
 /// Whatever is referred to is there.
@@ -198,7 +212,7 @@ fn it_can_be_off() {
 #[test]
 fn it_survives_the_end_of_a_server_that_someone_follows() {
     let (mut server, api) = serve(&["--store", "memory"]);
-    let mut stream = api.begin("POST", "/api/v1/jobs?function=f", &[("accept", "text/event-stream")], b"x");
+    let mut stream = api.begin("POST", "/api/v1/functions/f/jobs", &[("accept", "text/event-stream")], b"x");
     server.signal(nix::sys::signal::Signal::SIGTERM);
     let text = stream.body_mut().read_to_string().unwrap();
     assert!(text.contains("event: created") && text.contains("event: failed"), "{text}");

@@ -60,7 +60,7 @@ fn each_problem_has_its_status_and_a_page() {
         let problem = api.post(jobs, &job).expect_problem(422, "invalid");
         assert_eq!(problem.get("index").is_some(), job.get(1).is_some(), "{problem}");
     }
-    api.post("/api/v1/jobs?wait=true", &json!({"function": "f", "delay": 1})).expect_problem(422, "invalid");
+    api.post("/api/v1/jobs?function=f", &json!({"function": "f"})).expect_problem(400, "unreadable");
     let long = "u".repeat(600);
     let refused = api.post(jobs, &json!({"function": "f", "unique": long}));
     assert_eq!(refused.status, 201, "its default bound is 1024 bytes");
@@ -89,7 +89,7 @@ fn what_the_queue_refuses_is_told_with_its_code() {
     let waited = api.post("/api/v1/jobs?wait=true", &json!({"function": "f"}));
     waited.expect_problem(503, "queue-full");
     let followed = [("accept", "text/event-stream")];
-    api.send("POST", "/api/v1/jobs?function=f", &followed, b"").expect_problem(503, "queue-full");
+    api.send("POST", "/api/v1/functions/f/jobs", &followed, b"").expect_problem(503, "queue-full");
     let both = api.post("/api/v1/jobs", &json!([{"function": "f"}, {"function": "g"}])).ok();
     assert_eq!(both["items"][0]["problem"]["type"], "/problems/queue-full");
     assert!(both["items"][1]["handle"].is_string());

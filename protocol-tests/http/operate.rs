@@ -241,8 +241,9 @@ fn a_schedule_is_made_changed_paused_run_and_ended() {
     assert_eq!((&row["monday_is_zero"], &row["payload_size"]), (&json!(false), &json!(1)));
     assert_eq!(row["words"], "At 08:30, on Sunday.");
     assert_eq!(api.look(&path), row);
-    let again = api.post("/api/v1/schedules", &asked).json();
-    assert_eq!(again["handle"], row["handle"], "the same function and unique id");
+    let again = api.post("/api/v1/schedules", &asked);
+    assert_eq!((again.status, again.header("location")), (200, Some(path.as_str())), "there was one");
+    assert_eq!(again.json()["handle"], row["handle"], "the same function and unique id");
 
     let changed = put(&api, "PATCH", &path, &json!({"cron": "0 0 1 1 *", "zone": null})).ok();
     assert_eq!((&changed["cron"], &changed["zone"]), (&json!("0 0 1 1 *"), &json!("UTC")));
@@ -256,7 +257,17 @@ fn a_schedule_is_made_changed_paused_run_and_ended() {
     assert_eq!((&anew["handle"], &anew["unique"]), (&row["handle"], &json!("")));
     assert_eq!((&anew["payload_size"], &anew["misfire"]), (&json!(0), &json!("skip")));
 
+    let form =
+        json!({"function": "report", "function_base64": null, "payload": null, "payload_base64": "AP8="});
+    let changed = put(&api, "PATCH", &path, &form).ok();
+    assert_eq!(
+        (&changed["function"], &changed["payload_size"]),
+        (&json!("report"), &json!(2)),
+        "null undoes no other"
+    );
+
     for wrong in [
+        json!({"function": "f", "function_base64": "Zg==", "cron": "* * * * *"}),
         json!({"cron": "* * * * *"}),
         json!({"function": "f"}),
         json!({"function": "f", "cron": "61 * * * *"}),
@@ -265,7 +276,58 @@ fn a_schedule_is_made_changed_paused_run_and_ended() {
     ] {
         api.post("/api/v1/schedules", &wrong).expect_problem(422, "invalid");
     }
+    let text = put(&api, "PATCH", &path, &json!({"paused": true})).status;
+    let typed = |kind: &str| api.send("PUT", &path, &[("content-type", kind)], asked.to_string().as_bytes());
+    typed("text/plain").expect_problem(415, "media-type");
+    typed("application/merge-patch+json").expect_problem(415, "media-type");
+    assert_eq!((text, typed("application/json; charset=utf-8").status), (200, 200));
     assert_eq!(api.send("DELETE", &path, &[], &[]).status, 204);
     api.get(&path).expect_problem(404, "not-found");
     put(&api, "PATCH", &path, &json!({"zone": "UTC"})).expect_problem(404, "not-found");
+}
+
+#[test]
+fn no_schedule_becomes_what_another_one_is() {
+    let (_server, api) = serve(&[]);
+    let asked = |unique: &str| json!({"function": "report", "unique": unique, "cron": "0 8 * * *"});
+    let path = |made: Answer| format!("/api/v1/schedules/{}", made.ok()["handle"].as_str().unwrap());
+    let first = path(api.post("/api/v1/schedules", &asked("first")));
+    let second = path(api.post("/api/v1/schedules", &asked("second")));
+    put(&api, "PUT", &second, &asked("first")).expect_problem(409, "not-possible");
+    put(&api, "PATCH", &second, &json!({"unique": "first"})).expect_problem(409, "not-possible");
+    assert_eq!(
+        (&api.look(&first)["unique"], &api.look(&second)["unique"]),
+        (&json!("first"), &json!("second"))
+    );
+    // What it is itself it may stay, and what none is it may become; the function that it leaves is left unused.
+    assert_eq!(put(&api, "PUT", &second, &asked("second")).status, 200);
+    assert_eq!(put(&api, "PATCH", &second, &json!({"function": "other", "unique": "first"})).status, 200);
+    assert_eq!(api.look("/api/v1/functions/other")["schedules"], 1);
+    assert_eq!(api.send("DELETE", &first, &[], &[]).status, 204);
+    assert_eq!(put(&api, "PATCH", &second, &json!({"function": "report"})).status, 200);
+    assert_eq!(api.all("/api/v1/schedules").len(), 1);
+}
+
+#[test]
+fn a_number_is_whole_however_it_is_written_and_within_what_the_document_says() {
+    let (_server, api) = serve(&["--store", "memory"]);
+    let set = |rules: Value| put(&api, "PUT", "/api/v1/policies/f", &rules);
+    assert_eq!(
+        set(json!({"attempts": 5.0, "max_waiting": 7})).ok()["policy"],
+        json!({"attempts": 5, "max_waiting": 7})
+    );
+    for wrong in [
+        json!({"attempts": 5.5}),
+        json!({"attempts": -1}),
+        json!({"attempts": 4_294_967_296_u64}),
+        json!({"max_waiting_bytes": 9_223_372_036_854_775_808_u64}),
+        json!({"rate": -1}),
+        json!({"lease": 1e10}),
+    ] {
+        set(wrong).expect_problem(422, "invalid");
+    }
+    assert_eq!(api.look("/api/v1/jobs?worker=9223372036854775807")["items"], json!([]));
+    api.get("/api/v1/jobs?worker=9223372036854775808").expect_problem(400, "unreadable");
+    assert_eq!(api.look("/api/v1/jobs?min_age=1e300")["items"], json!([]));
+    api.get("/api/v1/jobs?min_age=inf").expect_problem(422, "invalid");
 }

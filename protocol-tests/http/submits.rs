@@ -35,7 +35,7 @@ fn a_job_has_everything_that_was_said_of_it() {
     let reduce = api.submit(&json!({"function": "r", "reducer": "sum", "payload": "x"}));
     let raw = api.send(
         "POST",
-        "/api/v1/jobs?function=raw&priority=low&unique=x%20y",
+        "/api/v1/functions/raw/jobs?priority=low&unique=x%20y",
         &[("content-type", "application/json")],
         b"{\"any\": 7}",
     );
@@ -140,6 +140,41 @@ fn who_waits_is_given_the_result() {
     );
 }
 
+#[test]
+fn who_waits_for_a_delayed_job_is_given_the_result_and_no_job_stays_if_it_leaves() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let mut worker = server.connect();
+    worker.can_do("f");
+    let asked = {
+        let api = api.clone();
+        thread::spawn(move || {
+            api.post("/api/v1/jobs?wait=true", &json!({"function": "f", "delay": 3600, "payload": "x"})).ok()
+        })
+    };
+    let scheduled = || api.look(&format!("{JOBS}?state=scheduled"))["items"][0].clone();
+    let job = eventually("the job is there", || Some(scheduled()).filter(|job| !job.is_null()));
+    assert_eq!((&job["background"], &job["waiting_clients"]), (&json!(false), &json!(1)));
+    let handle = job["handle"].as_str().unwrap();
+    assert!(worker.grab().is_none(), "it is not due");
+    api.send("POST", &format!("{JOBS}/{handle}/run"), &[], &[]).ok();
+    assert_eq!(take(&mut worker), handle);
+    worker.complete(handle, b"done");
+    assert_eq!(asked.join().unwrap(), json!({"handle": handle, "state": "succeeded", "result": "done"}));
+
+    let path = "/api/v1/functions/f/jobs?delay=0.05";
+    let mut stream = follow(&api, path, "text/plain", b"x");
+    assert_eq!(event(&mut stream).unwrap().0, "created");
+    let handle = take(&mut worker);
+    worker.complete(&handle, b"soon");
+    assert_eq!(event(&mut stream).unwrap().0, "result");
+
+    let stream =
+        api.begin("POST", "/api/v1/functions/f/jobs?delay=3600", &[("accept", "text/event-stream")], b"x");
+    assert!(!scheduled().is_null());
+    drop(stream);
+    eventually("the job is dropped", || scheduled().is_null().then_some(()));
+}
+
 /// Two submits that are one job have its packets twice; each is given them once.
 #[test]
 fn submits_that_join_one_another_are_each_given_the_result() {
@@ -167,7 +202,7 @@ fn submits_that_join_one_another_are_each_given_the_result() {
 #[test]
 fn a_job_whose_only_waiter_leaves_is_dropped() {
     let (server, api) = serve(&["--store", "memory"]);
-    let stream = api.begin("POST", "/api/v1/jobs?function=f", &[("accept", "text/event-stream")], b"x");
+    let stream = api.begin("POST", "/api/v1/functions/f/jobs", &[("accept", "text/event-stream")], b"x");
     assert_eq!(api.all(JOBS).len(), 1);
     drop(stream);
     // The client keeps connections, and closes those whose answers were not read to their ends.
@@ -206,7 +241,7 @@ fn a_stream_tells_what_the_worker_says_as_it_says_it() {
     let (server, api) = serve(&["--store", "memory"]);
     let mut worker = server.connect();
     worker.can_do("f");
-    let mut stream = follow(&api, "/api/v1/jobs?function=f", "text/plain", b"x");
+    let mut stream = follow(&api, "/api/v1/functions/f/jobs", "text/plain", b"x");
     let handle = take(&mut worker);
     let mut next = || event(&mut stream);
     assert_eq!(next(), Some(("created".into(), json!({"handle": handle, "index": 0}))));
@@ -246,7 +281,7 @@ fn a_large_payload_goes_through_whole_in_both_directions() {
     worker.can_do("f");
     let asked = {
         let (api, payload) = (api.clone(), payload.clone());
-        thread::spawn(move || api.send("POST", "/api/v1/jobs?function=f&wait=true", &[], &payload).ok())
+        thread::spawn(move || api.send("POST", "/api/v1/functions/f/jobs?wait=true", &[], &payload).ok())
     };
     let job = eventually("a job comes", || worker.grab());
     assert!(job.data == payload);
@@ -284,6 +319,6 @@ fn a_request_with_a_key_is_done_once() {
     send("", &job).expect_problem(400, "unreadable");
     send(&"k".repeat(256), &job).expect_problem(400, "unreadable");
     let headers = [("idempotency-key", "k5")];
-    api.send("POST", "/api/v1/jobs?function=f&wait=true", &headers, b"x").expect_problem(422, "invalid");
+    api.send("POST", "/api/v1/functions/f/jobs?wait=true", &headers, b"x").expect_problem(422, "invalid");
     assert_eq!(api.all(JOBS).len(), 5);
 }

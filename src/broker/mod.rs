@@ -32,7 +32,9 @@ use self::deliver::Delivery;
 use self::directory::Directory;
 use self::feed::Feed;
 use self::storage::Storage;
-use crate::engine::{Action, Did, Drain, Engine, Lister, Output as _, Seed, Settings, Undone, Undropped};
+use crate::engine::{
+    Action, Did, Drain, Engine, Lister, Output as _, Put, Seed, Settings, Undone, Undropped,
+};
 use crate::outbox::{End, Outbox};
 use crate::policy::{Plan, Policy, Terms};
 use crate::protocol::{Refusal, Request, Spec, Submit};
@@ -216,8 +218,8 @@ impl Broker {
         id: Option<JobId>,
         plan: Plan,
         spec: Spec,
-    ) -> (Result<JobId, Refusal>, RecordNo) {
-        self.operate(now, |engine, out| engine.put_schedule(id, plan, spec, out).map(|(id, _)| id))
+    ) -> (Result<Put, Refusal>, RecordNo) {
+        self.operate(now, |engine, out| engine.put_schedule(id, plan, spec, out).map(|(put, _)| put))
     }
 
     /// Pauses a recurring job, or has it go on; see [`Engine::pause_schedule`].

@@ -51,6 +51,7 @@ pub use self::note::{Life, Note, What, Worker};
 pub use self::output::{Drain, Output};
 pub use self::policies::{Origin, check_pattern};
 pub use self::record::{Outcome, Phase, Reason, Record, Standing};
+pub use self::schedule::Put;
 pub use self::settings::Settings;
 pub use self::tally::{ByReason, Counts, FunctionTally, Histogram, SeenFunction};
 

@@ -61,6 +61,15 @@ impl Schedule {
     }
 }
 
+/// What became of a recurring job that was put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Put {
+    /// Its number.
+    pub id: JobId,
+    /// Whether it was made, not changed.
+    pub is_new: bool,
+}
+
 /// All recurring jobs.
 #[derive(Debug, Default)]
 pub(super) struct Schedules {
@@ -124,26 +133,34 @@ impl Engine {
         out: &mut impl Output,
     ) -> Result<(), Refusal> {
         let plan = Plan { fields: joined(fields)?, monday_is_zero: true, ..Plan::default() };
-        let (id, record) = self.put_schedule(None, plan, spec, out)?;
-        out.send(conn, record, Response::JobCreated(self.handle(id)));
+        let (put, record) = self.put_schedule(None, plan, spec, out)?;
+        out.send(conn, record, Response::JobCreated(self.handle(put.id)));
         Ok(())
     }
 
     /// Makes a recurring job, or gives the one with this number, or else the one with this function and unique id,
-    /// another plan and payload. Returns its number, and the record that must be safe before that is told.
+    /// another plan and payload. With the record that must be safe before that is told.
     ///
     /// # Errors
-    /// The plan is not understood or never comes round, there is no room, or the store cannot keep it.
+    /// The plan is not understood or never comes round, there is no room, or the store cannot keep it. Of one that is named by
+    /// its number: there is no such one, or another one has this function and unique id.
     pub fn put_schedule(
         &mut self,
         id: Option<JobId>,
         plan: Plan,
         spec: Spec,
         out: &mut impl Output,
-    ) -> Result<(JobId, RecordNo), Refusal> {
+    ) -> Result<(Put, RecordNo), Refusal> {
         self.check_submit(&spec)?;
-        let known = self.functions.find(spec.function());
-        let known = id.or_else(|| known.and_then(|function| self.schedules.find(function, &spec)));
+        let function = self.functions.find(spec.function());
+        let known = function.and_then(|function| self.schedules.find(function, &spec));
+        let known = match (id, known) {
+            (Some(id), _) if !self.schedules.contains(id) => {
+                return Err(Refusal::invalid("There is no such schedule"));
+            }
+            (Some(id), Some(other)) if other != id => return Err(Refusal::SCHEDULE_EXISTS),
+            (id, known) => id.or(known),
+        };
         // Refused before anything is changed.
         Schedule::new(FunctionId(0), plan.clone(), spec.to_kept(), self.now)?;
         self.make_room_for_schedule(known, &spec, out)?;
@@ -155,9 +172,12 @@ impl Engine {
             plan: Cow::Borrowed(&schedule.plan),
             spec: Cow::Borrowed(&schedule.spec),
         })?;
-        self.remove_schedule(id);
+        let before = self.remove_schedule(id);
         self.insert_schedule(id, schedule);
-        Ok((id, record))
+        if let Some(left) = before.filter(|before| *before != function) {
+            self.expire_if_unused(left);
+        }
+        Ok((Put { id, is_new: known.is_none() }, record))
     }
 
     /// A recurring job stops being submitted, or goes on. Whether there is such a one.

@@ -51,10 +51,10 @@ impl Engine {
         self.check_submit(&spec)?;
         let due = match mode {
             Mode::Recurring(fields) => return self.submit_schedule(conn, &fields, spec, out),
-            Mode::At(due) => Some(due).filter(|due| *due > self.now),
+            Mode::At(due) | Mode::ForegroundAt(due) => Some(due).filter(|due| *due > self.now),
             Mode::Foreground | Mode::Background => None,
         };
-        let waiter = matches!(mode, Mode::Foreground).then_some(conn);
+        let waiter = matches!(mode, Mode::Foreground | Mode::ForegroundAt(_)).then_some(conn);
         let function = self.find_or_create_function(spec.function())?;
         let id = match self.find_joined(function, &spec, waiter.is_some()) {
             Some(id) if self.jobs.get(id).is_some_and(|job| job.over().is_some()) => {

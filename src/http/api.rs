@@ -16,8 +16,8 @@ use utoipa_swagger_ui::Config;
 use super::problem::{Kind, Problem};
 use super::shared::Shared;
 use super::{
-    access, audit, control, events, facts, functions, health, jobs, load, log, metrics, policies, purge,
-    result, schedules, workers,
+    access, audit, control, document, events, facts, functions, health, jobs, load, log, metrics, policies,
+    purge, result, schedules, workers,
 };
 
 const ABOUT: &str = "Jobs, functions, workers and schedules of one Gearhouse server.\n\n\
@@ -48,7 +48,11 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 /// Everything that is answered.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let (router, document) = described(&shared.facts.version);
-    let document = document.to_json().unwrap_or_default();
+    let document = serde_json::to_value(document).map(|mut document| {
+        document::finish(&mut document);
+        document.to_string()
+    });
+    let document = document.unwrap_or_default();
     let page = Arc::new(Config::from(DOCUMENT).validator_url("none"));
     let show = move |path: String| {
         let page = page.clone();

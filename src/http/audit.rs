@@ -54,6 +54,7 @@ struct Item {
 struct AuditPage {
     items: Vec<Item>,
     /// Give this as `after` for the next page; null: this is the last.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -84,7 +85,7 @@ impl Cursor for Before {
 /// What operators did
 ///
 /// The latest first. Not for tokens that are limited to some functions.
-#[utoipa::path(get, path = "/audit", tag = "server", params(Paged),
+#[utoipa::path(get, operation_id = "list_audit", path = "/audit", tag = "server", params(Paged),
     responses(
         (status = 200, description = "A page of it", body = AuditPage),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

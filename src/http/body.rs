@@ -19,6 +19,21 @@ const TOGETHER: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 const BYTES_A_SECOND: u64 = 64 * 1024;
 
+/// Kinds of bodies that are JSON.
+pub(super) const JSON: &[&str] = &["application/json"];
+/// The same for one that says what is to change (RFC 7396).
+pub(super) const PATCH: &[&str] = &["application/json", "application/merge-patch+json"];
+
+/// Refuses a body that is not said to be of one of these kinds.
+pub(super) fn must_be(kinds: &[&str], headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kinds.iter().any(|wanted| kind.eq_ignore_ascii_case(wanted)) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::MEDIA_TYPE, format!("The body must be {}", kinds.join(" or "))))
+}
+
 /// The account of all bodies under way.
 pub(super) struct Bodies {
     max: usize,

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::access::{Caller, Operator};
 use super::answer::json;
+use super::body;
 use super::filter::{Asked, Filter, begin};
 use super::jobs::{find, no_job};
 use super::page::{self, gather};
@@ -77,11 +78,13 @@ struct NewPriority {
 /// An action on several jobs: those that are named, or those that a filter finds.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = JobActions)]
 struct Actions {
     action: ActionName,
     /// For the action `priority`.
     priority: Option<PriorityName>,
     /// The jobs: 1000 at most.
+    #[schema(max_items = 1000)]
     handles: Option<Vec<String>>,
     /// Or all jobs that fit this, and are in a state in which the action means something. `{}`: all.
     filter: Option<Filter>,
@@ -94,6 +97,7 @@ struct Actions {
 
 /// What was done to a job.
 #[derive(Serialize, ToSchema)]
+#[schema(as = JobDone)]
 struct Done {
     handle: String,
     /// `cancelled`, `cancelling` (its worker still has it), `held`, `queued`, `scheduled`, `moved`, `deleted`; or `not_done`.
@@ -105,6 +109,7 @@ struct Done {
 
 /// What was done to several jobs.
 #[derive(Serialize, ToSchema)]
+#[schema(as = JobsDone)]
 struct ManyDone {
     /// Jobs that this answer is about.
     matched: usize,
@@ -112,6 +117,7 @@ struct ManyDone {
     done: usize,
     results: Vec<Done>,
     /// There may be more: give this as `after` to go on; null: that was all.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -189,6 +195,7 @@ fn is_meant(action: Action, filter_state: Option<JobState>, row: &JobRow) -> boo
 /// The body of a request, as JSON.
 async fn read<T: DeserializeOwned>(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     let received = shared.bodies.read(headers, body).await?;
+    body::must_be(body::JSON, headers)?;
     serde_json::from_slice(&received.bytes).map_err(|error| {
         let kind = if error.is_data() { Kind::INVALID } else { Kind::UNREADABLE };
         Problem::new(kind, error.to_string())
@@ -253,11 +260,11 @@ fn capitalised(text: &str) -> String {
 }
 
 macro_rules! on_one {
-    ($($name:ident $method:ident $path:literal $summary:literal $about:literal $action:expr;)*) => {$(
+    ($($name:ident $id:literal $method:ident $path:literal $summary:literal $about:literal $action:expr;)*) => {$(
         #[doc = $summary]
         #[doc = ""]
         #[doc = $about]
-        #[utoipa::path($method, path = $path, tag = "jobs", params(("handle" = String, Path)),
+        #[utoipa::path($method, operation_id = $id, path = $path, tag = "jobs", params(("handle" = String, Path)),
             responses(
                 (status = 200, description = "It is done, and safe", body = Done),
                 (status = "default", description = "A problem", body = Described,
@@ -274,25 +281,25 @@ macro_rules! on_one {
 }
 
 on_one! {
-    cancel post "/jobs/{handle}/cancel" "Cancel a job"
+    cancel "cancel_job" post "/jobs/{handle}/cancel" "Cancel a job"
         "It ends at once; if a worker has it, it ends when that is done with it, whatever that says, and its clients are \
          told now."
         Action::Cancel;
-    hold post "/jobs/{handle}/hold" "Hold a job"
+    hold "hold_job" post "/jobs/{handle}/hold" "Hold a job"
         "It is not handed out until it is released." Action::Hold;
-    release post "/jobs/{handle}/release" "Release a job that is held"
+    release "release_job" post "/jobs/{handle}/release" "Release a job that is held"
         "It goes back into its place in the line." Action::Release;
-    retry post "/jobs/{handle}/retry" "Try a job again"
+    retry "retry_job" post "/jobs/{handle}/retry" "Try a job again"
         "One that is over and kept, or waits for its next attempt, is queued at once, with as many attempts as a new one."
         Action::Retry;
-    run post "/jobs/{handle}/run" "Run a delayed job now"
+    run "run_job" post "/jobs/{handle}/run" "Run a delayed job now"
         "It is queued at once." Action::Run;
-    delete delete "/jobs/{handle}" "Delete a job"
+    delete "delete_job" delete "/jobs/{handle}" "Delete a job"
         "It is gone, and nothing is kept of it. One that a worker has cannot be deleted: cancel it." Action::Delete;
 }
 
 /// Give a job another priority
-#[utoipa::path(post, path = "/jobs/{handle}/priority", tag = "jobs", params(("handle" = String, Path)),
+#[utoipa::path(post, operation_id = "set_job_priority", path = "/jobs/{handle}/priority", tag = "jobs", params(("handle" = String, Path)),
     request_body = NewPriority,
     responses(
         (status = 200, description = "It is done, and safe", body = Done),
@@ -316,7 +323,7 @@ async fn priority(
 /// also those that succeeded, unless the filter says `"state": "succeeded"`.
 ///
 /// What an answer tells is safe on disk. What was asked is done also if the caller does not wait for the answer.
-#[utoipa::path(post, path = "/jobs/actions", tag = "jobs", request_body = Actions,
+#[utoipa::path(post, operation_id = "act_on_jobs", path = "/jobs/actions", tag = "jobs", request_body = Actions,
     responses(
         (status = 200, description = "What was done", body = ManyDone),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

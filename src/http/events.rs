@@ -27,7 +27,7 @@ use crate::history;
 use crate::types::{JobId, Pattern};
 
 /// What may be asked for.
-const WHAT: [&str; 16] = [
+pub(super) const WHAT: [&str; 16] = [
     "submitted",
     "started",
     "progress",
@@ -68,7 +68,7 @@ struct Which {
 /// `cancelling`, `succeeded`, `failed`, `cancelled`, `dropped` (its clients left before it was done), `retired` (nothing is kept
 /// of the job any more); each with `at`, `handle`, `function` and what else there is to tell, as in a job's log. Nobody is waited for: who reads too slowly gets the event
 /// `missed`, with how many events there were of whatever kind. 64 streams of this kind and of jobs' logs may be open at once.
-#[utoipa::path(get, path = "/events", tag = "jobs", params(Which),
+#[utoipa::path(get, operation_id = "follow_events", path = "/events", tag = "jobs", params(Which),
     responses(
         (status = 200, description = "What happens from now on", body = String, content_type = "text/event-stream"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::access::Reader;
 use super::answer::polled;
+use super::params::KnownTag;
 use super::problem::{Described, Problem};
 use super::shared::{Queues, Shared};
 use super::values::Moment;
@@ -56,6 +57,7 @@ enum State_ {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = ServerStore)]
 struct Store {
     kind: StoreKind,
     /// The data directory.
@@ -73,6 +75,7 @@ enum StoreKind {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = ServerConnections)]
 struct Connections {
     /// Open now, those of HTTP requests that wait for jobs among them.
     open: usize,
@@ -81,6 +84,7 @@ struct Connections {
 
 /// Bytes, as they are accounted for.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ServerMemory)]
 struct Memory {
     jobs: u64,
     functions: u64,
@@ -89,6 +93,7 @@ struct Memory {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = ServerJobs)]
 struct Jobs {
     /// That are not over.
     total: usize,
@@ -100,12 +105,11 @@ struct Jobs {
 }
 
 /// The server's facts
-#[utoipa::path(get, path = "/server", tag = "server",
+#[utoipa::path(get, operation_id = "get_server", path = "/server", tag = "server", params(KnownTag),
     responses(
         (status = 200, description = "What it is and holds", body = Server, headers(("etag" = String))),
         (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
-        (status = 503, description = "The store is being read", body = Described,
-            content_type = "application/problem+json")))]
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn server(
     State(shared): State<Arc<Shared>>,
     Queues(broker): Queues,

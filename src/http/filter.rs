@@ -13,6 +13,7 @@ use super::params::PriorityName;
 use super::problem::{Kind, Problem};
 use crate::broker::Broker;
 use crate::engine::view::{Found, Has, JobCursor, JobFilter, JobRow, JobState, Payload};
+use crate::policy::whole;
 use crate::types::{ConnId, JobId, Pattern, Priority, Timestamp};
 
 /// Bytes of payloads that are read from the disk in one go.
@@ -35,7 +36,7 @@ pub(super) struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique: Option<String>,
     /// The connection that has them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub worker: Option<u64>,
     /// Their handle.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,15 +72,13 @@ impl Asked {
         let finder = filter.payload.filter(|text| !text.is_empty());
         let finder = finder.map(|text| Finder::new(text.as_bytes()).into_owned());
         let ago = |name: &str, age: Option<f64>| {
-            age.map(|age| match Duration::try_from_secs_f64(age) {
-                Ok(age) => {
-                    let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-                    Ok(Timestamp::from_micros(now.as_micros().saturating_sub(age)))
-                }
-                Err(_) => {
+            age.map(|age| {
+                if !age.is_finite() || age < 0.0 {
                     let detail = format!("`{name}` must be a number of seconds, not negative");
-                    Err(Problem::new(Kind::INVALID, detail))
+                    return Err(Problem::new(Kind::INVALID, detail));
                 }
+                // More than there is time since 1970 is all of that.
+                Ok(now.before(Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX)))
             })
             .transpose()
         };

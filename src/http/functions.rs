@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::access::Reader;
 use super::answer::polled;
 use super::page::{self, AfterName, Cursor as _, gather};
-use super::params::{Name, Params, PriorityName, Search};
+use super::params::{KnownTag, Name, Params, PriorityName, Search};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use super::values::{Moment, text_or_base64};
@@ -70,6 +70,7 @@ struct Function {
 
 /// Jobs that are over and kept.
 #[derive(Serialize, ToSchema)]
+#[schema(as = KeptJobs)]
 struct Kept {
     succeeded: usize,
     failed: usize,
@@ -78,6 +79,7 @@ struct Kept {
 
 /// What happened to jobs since the server began.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FunctionTally)]
 struct Tally {
     /// Jobs that were made.
     submitted: u64,
@@ -115,6 +117,7 @@ impl From<&Counts> for Tally {
 
 /// Jobs that may be handed out.
 #[derive(Serialize, ToSchema)]
+#[schema(as = QueuedJobs)]
 struct Queued {
     high: usize,
     normal: usize,
@@ -123,9 +126,13 @@ struct Queued {
 
 /// How many jobs the function may have before submits of a priority are refused; null: any number.
 #[derive(Serialize, ToSchema)]
+#[schema(as = QueueLimits)]
 struct Limits {
+    #[schema(required = true)]
     high: Option<u32>,
+    #[schema(required = true)]
     normal: Option<u32>,
+    #[schema(required = true)]
     low: Option<u32>,
 }
 
@@ -162,11 +169,12 @@ impl From<FunctionRow> for Function {
 struct FunctionPage {
     items: Vec<Function>,
     /// Give this as `after` for the next page; null: this is the last.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
 /// Functions, by name
-#[utoipa::path(get, path = "/functions", tag = "functions", params(Search),
+#[utoipa::path(get, operation_id = "list_functions", path = "/functions", tag = "functions", params(KnownTag, Search),
     responses(
         (status = 200, description = "A page of them", body = FunctionPage, headers(("etag" = String))),
         (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
@@ -199,7 +207,7 @@ async fn list(
 }
 
 /// One function
-#[utoipa::path(get, path = "/functions/{function}", tag = "functions", params(("function" = String, Path)),
+#[utoipa::path(get, operation_id = "get_function", path = "/functions/{function}", tag = "functions", params(KnownTag, ("function" = String, Path)),
     responses(
         (status = 200, description = "The function", body = Function, headers(("etag" = String))),
         (status = 304, description = "As it was when the tag of `If-None-Match` was given"),

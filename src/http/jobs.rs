@@ -14,19 +14,25 @@ use utoipa_axum::routes;
 
 use super::access::{Caller, Reader};
 use super::answer::json;
+use super::document::JobPart;
 use super::filter::{Asked, Filter, StateName, begin, read_stored};
 use super::page::{self, gather};
 use super::params::{Name, Params, PriorityName};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use super::submit;
-use super::values::{Moment, text_or_base64};
+use super::values::{Moment, Raw, text_or_base64};
 use crate::broker::Broker;
 use crate::engine::Reason;
 use crate::engine::view::{JobRow, Payload};
+use crate::policy::whole;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new().routes(routes!(list, submit::submit)).routes(routes!(get)).routes(routes!(payload))
+    OpenApiRouter::new()
+        .routes(routes!(list, submit::submit))
+        .routes(routes!(submit::submit_payload))
+        .routes(routes!(get))
+        .routes(routes!(payload))
 }
 
 /// A job.
@@ -107,7 +113,7 @@ pub(super) struct Progress {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = JobWorker)]
-struct Worker {
+pub(super) struct Worker {
     id: u64,
     address: String,
     client_id: String,
@@ -157,6 +163,7 @@ impl From<JobRow> for Job {
 struct JobPage {
     items: Vec<Job>,
     /// Give this as `after` for the next page; null: this is the last.
+    #[schema(required = true)]
     next: Option<String>,
     /// Jobs that were looked at for this page. A search that takes long stops with what it has found so far, which may be
     /// nothing; `next` is given then.
@@ -169,15 +176,14 @@ struct JobPage {
 #[into_params(parameter_in = Query)]
 struct Search {
     /// Where they are in their life.
-    #[param(inline)]
     state: Option<StateName>,
     /// Their function; `*` stands for any text.
     function: Option<String>,
-    #[param(inline)]
     priority: Option<PriorityName>,
     /// Their unique id.
     unique: Option<String>,
     /// The connection that has them.
+    #[serde(default, deserialize_with = "whole::deserialize")]
     worker: Option<u64>,
     /// Their handle.
     handle: Option<String>,
@@ -220,7 +226,7 @@ impl Search {
 /// Without a filter they come by age, and after them, the latest first, those that succeeded lately and of which nothing else
 /// is kept. The order is that of service for `state=queued` with one function, and that of
 /// their due times for `state=scheduled`.
-#[utoipa::path(get, path = "/jobs", tag = "jobs", params(Search),
+#[utoipa::path(get, operation_id = "list_jobs", path = "/jobs", tag = "jobs", params(Search),
     responses(
         (status = 200, description = "A page of them", body = JobPage),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -255,10 +261,18 @@ struct Fields {
     fields: Option<String>,
 }
 
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answers of `get`")]
+enum JobOrPart {
+    Whole(Box<Job>),
+    Part(JobPart),
+}
+
 /// One job
-#[utoipa::path(get, path = "/jobs/{handle}", tag = "jobs", params(("handle" = String, Path), Fields),
+#[utoipa::path(get, operation_id = "get_job", path = "/jobs/{handle}", tag = "jobs", params(("handle" = String, Path), Fields),
     responses(
-        (status = 200, description = "The job", body = Job),
+        (status = 200, description = "The job, or what was asked for of it", body = JobOrPart),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn get(
     Queues(broker): Queues,
@@ -284,7 +298,7 @@ async fn get(
 }
 
 /// Fields that may be asked for.
-const FIELDS: [&str; 22] = [
+pub(super) const FIELDS: [&str; 22] = [
     "handle",
     "function",
     "unique",
@@ -310,9 +324,9 @@ const FIELDS: [&str; 22] = [
 ];
 
 /// A job's payload, as it was submitted
-#[utoipa::path(get, path = "/jobs/{handle}/payload", tag = "jobs", params(("handle" = String, Path)),
+#[utoipa::path(get, operation_id = "get_job_payload", path = "/jobs/{handle}/payload", tag = "jobs", params(("handle" = String, Path)),
     responses(
-        (status = 200, description = "All of it", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "All of it", body = inline(Raw), content_type = "application/octet-stream"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn payload(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> Result<Response, Problem> {
     let row = find(&broker, &caller, &name)?;

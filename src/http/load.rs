@@ -20,6 +20,7 @@ use super::shared::Shared;
 use super::values::Moment;
 use crate::engine::Histogram;
 use crate::history::{Gauge, Sample};
+use crate::policy::whole;
 use crate::types::Timestamp;
 
 /// What is told if nothing is said.
@@ -37,6 +38,7 @@ struct Load {
 
 /// A stretch of time.
 #[derive(Serialize, ToSchema)]
+#[schema(as = LoadStep)]
 struct Step {
     /// When it begins.
     #[schema(value_type = String, format = DateTime)]
@@ -59,8 +61,10 @@ struct Step {
     /// The largest age of a job that could be handed out, in seconds.
     oldest_age: f64,
     /// How long jobs waited that were handed out; null: none was.
+    #[schema(required = true)]
     wait: Option<Times>,
     /// How long jobs ran that ended or were lost; null: none was.
+    #[schema(required = true)]
     run: Option<Times>,
 }
 
@@ -87,6 +91,7 @@ struct Waiting<N> {
 
 /// Seconds that half, 95 and 99 of a hundred did not exceed, exact to a power of two; and the mean.
 #[derive(Serialize, ToSchema)]
+#[schema(as = LoadTimes)]
 struct Times {
     count: u64,
     mean: f64,
@@ -145,18 +150,21 @@ impl From<Sample> for Step {
 struct Asked {
     /// Of this function; without it, of the whole server.
     function: Option<String>,
-    /// From when on, as RFC 3339 has it; an hour before `to` unless said.
+    /// From when on; an hour before `to` unless said.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Until when; now unless said.
+    #[param(format = DateTime)]
     to: Option<String>,
     /// Seconds of a step: 1 unless said. Steps are longer where nothing is kept that fine, and so that there are 10,000 at
     /// most.
-    #[param(minimum = 1)]
+    #[serde(default, deserialize_with = "whole::deserialize")]
+    #[param(minimum = 1, maximum = 31_622_400)]
     step: Option<u64>,
 }
 
 /// How busy the server was, over time
-#[utoipa::path(get, path = "/load", tag = "server", params(Asked),
+#[utoipa::path(get, operation_id = "get_load", path = "/load", tag = "server", params(Asked),
     responses(
         (status = 200, description = "Steps in which the server ran, oldest first", body = Load),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

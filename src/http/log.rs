@@ -20,15 +20,19 @@ use super::access::Reader;
 use super::answer::{json, keep_alive, wants_events};
 use super::jobs::{find, no_job};
 use super::page::{self, MOST};
-use super::params::{Name, Params};
-use super::problem::{Described, Problem};
+use super::params::{Name, Params, PriorityName};
+use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared, read_history};
 use super::values::Moment;
 use crate::broker::{Broker, Watch};
 use crate::engine::view::{JobRow, JobState};
 use crate::engine::{Note, Outcome, Reason, What, Worker};
 use crate::history::{self, History, HistoryError};
+use crate::policy::whole;
 use crate::types::{JobId, Timestamp};
+
+/// Where a stream that broke goes on.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Entries that are looked at to find a serial number which no other has.
 const NEAR: usize = 256;
@@ -59,13 +63,12 @@ struct DescribedEntry {
     again: Option<String>,
     /// Why it came to nothing.
     reason: Option<String>,
-    /// The worker: `id`, `address`, `client_id`.
-    #[schema(value_type = Option<Object>)]
-    worker: Option<Value>,
+    /// Who had it.
+    worker: Option<super::jobs::Worker>,
     /// The last part of what the worker sent.
     data: Option<String>,
     /// The priority that it was given.
-    priority: Option<String>,
+    priority: Option<PriorityName>,
 }
 
 /// A page of the log.
@@ -74,6 +77,7 @@ struct LogPage {
     #[schema(value_type = Vec<DescribedEntry>)]
     items: Vec<Value>,
     /// Give this as `after` for the next page; null: this is the last.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -82,11 +86,13 @@ struct LogPage {
 #[into_params(parameter_in = Query)]
 struct Since {
     /// Only entries with a larger serial number.
+    #[serde(default, deserialize_with = "whole::deserialize")]
     newer_than: Option<u64>,
     /// Most entries of a page: 100 unless said, at most 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next` of the page before.
+    #[serde(default, deserialize_with = "whole::deserialize")]
     after: Option<u64>,
 }
 
@@ -95,7 +101,8 @@ struct Since {
 /// The oldest first. With `Accept: text/event-stream` the log is followed until the job has ended: an event for each entry,
 /// with its serial number as the `id`, by which a stream that broke goes on (`Last-Event-ID`); and `progress` as its worker
 /// tells it.
-#[utoipa::path(get, path = "/jobs/{handle}/log", tag = "jobs", params(("handle" = String, Path), Since),
+#[utoipa::path(get, operation_id = "get_job_log", path = "/jobs/{handle}/log", tag = "jobs", params(("handle" = String, Path), Since,
+        ("last-event-id" = Option<u64>, Header, description = "The `id` of the last event of a stream that broke")),
     responses(
         (status = 200, description = "A page of it, or all as it comes",
             content((LogPage = "application/json"), (String = "text/event-stream"))),
@@ -119,7 +126,13 @@ async fn log(
         Err(problem) => return Err(problem.clone()),
     };
     let is_followed = wants_events(&headers) && found.is_ok();
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
+    let last = headers.get(LAST_EVENT_ID).map(|id| {
+        let id = id.to_str().ok().and_then(|id| u64::try_from(id.trim().parse::<i64>().ok()?).ok());
+        id.ok_or_else(|| {
+            Problem::new(Kind::UNREADABLE, "`Last-Event-ID` must be the `id` of an event of a log")
+        })
+    });
+    let last = last.transpose()?;
     let newer_than = [newer_than, after, last].into_iter().flatten().max().unwrap_or(0);
     let source = Source { shared, broker, id };
     if is_followed {

@@ -18,7 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 }
 
 /// The server's numbers, as Prometheus or OpenMetrics has them
-#[utoipa::path(get, path = "/metrics", tag = "server",
+#[utoipa::path(get, operation_id = "get_metrics", path = "/metrics", tag = "server",
     responses(
         (status = 200, description = "The page; docs/metrics.md tells what is on it",
             content((String = "text/plain"), (String = "application/openmetrics-text"))),

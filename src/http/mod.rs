@@ -10,6 +10,7 @@ mod api;
 mod audit;
 mod body;
 mod control;
+mod document;
 mod events;
 mod facts;
 mod filter;

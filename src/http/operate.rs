@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
 use super::access::{Caller, Operator};
+use super::body;
 use super::problem::{Kind, Problem};
 use super::shared::Shared;
 use crate::broker::Broker;
@@ -45,17 +46,15 @@ impl Desk {
         Err(Problem::new(Kind::NOT_ALLOWED, "The token is not good for this function"))
     }
 
-    /// A body that is a JSON object.
-    pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Problem> {
+    /// A body of one of these kinds that is a JSON object.
+    pub async fn read(
+        &self,
+        kinds: &[&str],
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Map<String, Value>, Problem> {
         let received = self.shared.bodies.read(headers, body).await?;
-        let mime = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let mime = mime.split(';').next().unwrap_or_default().trim();
-        if !["application/json", "application/merge-patch+json"]
-            .iter()
-            .any(|kind| mime.eq_ignore_ascii_case(kind))
-        {
-            return Err(Problem::new(Kind::MEDIA_TYPE, "The body must be application/json"));
-        }
+        body::must_be(kinds, headers)?;
         match serde_json::from_slice(&received.bytes) {
             Ok(Value::Object(fields)) => Ok(fields),
             Ok(_) => Err(Problem::new(Kind::INVALID, "The body must be an object")),

@@ -39,6 +39,16 @@ pub(super) struct Search {
     pub after: Option<String>,
 }
 
+/// What polls may say that they have.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what `answer::polled` reads")]
+pub(super) struct KnownTag {
+    /// The `ETag` of the answer before: as long as nothing changed, the answer is 304.
+    #[param(rename = "if-none-match")]
+    if_none_match: Option<String>,
+}
+
 /// The part of the path behind `/api/v1/LIST/`: any bytes, percent-encoded. The router has taken `/api/v1` off.
 pub(super) struct Name(pub Bytes);
 

@@ -14,9 +14,11 @@ use utoipa_axum::routes;
 
 use super::access::Reader;
 use super::answer::{json, polled};
+use super::body;
+use super::document::NewPolicy;
 use super::operate::Desk;
 use super::page::{self, Cursor};
-use super::params::{Name, Params};
+use super::params::{KnownTag, Name, Params};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use crate::engine::Origin;
@@ -33,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 
 /// A policy that was set.
 #[derive(Serialize, ToSchema)]
+#[schema(as = PolicyOfPattern)]
 struct Set {
     /// The functions that it is for: a name, or a pattern in which `*` stands for any text.
     pattern: String,
@@ -52,6 +55,7 @@ impl Set {
 struct PolicyPage {
     items: Vec<Set>,
     /// Give this as `after` for the next page; null: this is the last.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -82,7 +86,7 @@ impl Cursor for Place {
 /// All policies, the least exact first
 ///
 /// In this order they are laid over each other.
-#[utoipa::path(get, path = "/policies", tag = "policies", params(Search),
+#[utoipa::path(get, operation_id = "list_policies", path = "/policies", tag = "policies", params(KnownTag, Search),
     responses(
         (status = 200, description = "A page of them", body = PolicyPage, headers(("etag" = String))),
         (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
@@ -116,7 +120,7 @@ async fn list(
 /// The policy for exactly this pattern
 ///
 /// What an operator set, or else what the configuration file says.
-#[utoipa::path(get, path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
+#[utoipa::path(get, operation_id = "get_policy", path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
     responses(
         (status = 200, description = "The policy", body = Set),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -134,30 +138,30 @@ async fn get(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> Resu
 /// Set the policy for a pattern
 ///
 /// What it does not say is left to less exact ones.
-#[utoipa::path(put, path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
-    request_body = Policy,
+#[utoipa::path(put, operation_id = "put_policy", path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
+    request_body = NewPolicy,
     responses(
         (status = 200, description = "The policy as it is now", body = Set),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn put(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let pattern = text(&name)?;
     desk.must_see(pattern.as_bytes())?;
-    let policy = parse(Value::Object(desk.read(&headers, body).await?))?;
+    let policy = parse(Value::Object(desk.read(body::JSON, &headers, body).await?))?;
     set(&desk, "set policy", pattern, policy).await
 }
 
 /// Change some values of the policy for a pattern
 ///
-/// A JSON merge patch (RFC 7396): null lifts a value.
-#[utoipa::path(patch, path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
-    request_body(content((Policy = "application/json"), (Policy = "application/merge-patch+json"))),
+/// A JSON merge patch (RFC 7396): null lifts a value. The body may also be called `application/merge-patch+json`.
+#[utoipa::path(patch, operation_id = "change_policy", path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
+    request_body = NewPolicy,
     responses(
         (status = 200, description = "The policy as it is now", body = Set),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn patch(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let pattern = text(&name)?;
     desk.must_see(pattern.as_bytes())?;
-    let changes = desk.read(&headers, body).await?;
+    let changes = desk.read(body::PATCH, &headers, body).await?;
     // From here to the change nothing is waited for: no other request comes between.
     let policy = desk.broker.view(|engine| engine.operator_policy(pattern).cloned()).unwrap_or_default();
     let mut values = to_map(&policy);
@@ -177,7 +181,7 @@ async fn patch(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result
 /// Lift the policy for a pattern
 ///
 /// What the configuration file says for it holds again.
-#[utoipa::path(delete, path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
+#[utoipa::path(delete, operation_id = "delete_policy", path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
     responses(
         (status = 204, description = "It is lifted"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -194,6 +198,7 @@ async fn delete(desk: Desk, name: Name) -> Result<Response, Problem> {
 
 /// What holds for a function.
 #[derive(Serialize, ToSchema)]
+#[schema(as = PolicyOfFunction)]
 struct Held {
     function: String,
     /// Every rule; 0: none.
@@ -206,7 +211,7 @@ struct Held {
 /// All rules that hold for a function
 ///
 /// Also for one that is not there yet.
-#[utoipa::path(get, path = "/functions/{function}/policy", tag = "policies", params(("function" = String, Path)),
+#[utoipa::path(get, operation_id = "get_function_policy", path = "/functions/{function}/policy", tag = "policies", params(("function" = String, Path)),
     responses(
         (status = 200, description = "Each rule, and where it comes from", body = Held),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -241,6 +246,7 @@ async fn of_function(
 
 /// Whether a function hands out jobs.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FunctionPaused)]
 struct Paused {
     function: String,
     paused: bool,
@@ -249,7 +255,7 @@ struct Paused {
 /// Hand out no jobs of a function
 ///
 /// New ones are accepted. It is a rule of the operator's policy for exactly this name, and kept.
-#[utoipa::path(post, path = "/functions/{function}/pause", tag = "functions", params(("function" = String, Path)),
+#[utoipa::path(post, operation_id = "pause_function", path = "/functions/{function}/pause", tag = "functions", params(("function" = String, Path)),
     responses(
         (status = 200, description = "It is paused", body = Paused),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -258,7 +264,7 @@ async fn pause(desk: Desk, name: Name) -> Result<Response, Problem> {
 }
 
 /// Hand out its jobs again
-#[utoipa::path(post, path = "/functions/{function}/resume", tag = "functions", params(("function" = String, Path)),
+#[utoipa::path(post, operation_id = "resume_function", path = "/functions/{function}/resume", tag = "functions", params(("function" = String, Path)),
     responses(
         (status = 200, description = "It is not paused", body = Paused),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

@@ -118,6 +118,7 @@ impl Problem {
         let kind = match code {
             _ if text == Refusal::FRAME_TOO_LARGE.text => Kind::TOO_LARGE,
             _ if text == Refusal::QUEUE_FULL.text || text == Refusal::TOO_MANY_FUNCTIONS.text => Kind::FULL,
+            _ if text == Refusal::SCHEDULE_EXISTS.text => Kind::CONFLICT,
             "QUEUE_ERROR" | "SHUTDOWN" => Kind::UNAVAILABLE,
             _ => Kind::INVALID,
         };
@@ -157,6 +158,7 @@ pub(super) struct Described {
     /// The same for every problem of this type.
     title: String,
     /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// What happened here.
     detail: String,

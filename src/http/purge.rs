@@ -42,6 +42,7 @@ struct Purged {
     /// How many jobs.
     purged: usize,
     /// Time is up: give this as `after` to go on; null: nothing is left that waited when it began.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -56,7 +57,7 @@ struct From {
 /// Delete all jobs of a function that wait
 ///
 /// Queued, scheduled and held ones; who waits for them is told that they failed. Jobs that run and jobs that are over stay.
-#[utoipa::path(post, path = "/functions/{function}/purge", tag = "functions",
+#[utoipa::path(post, operation_id = "purge_function", path = "/functions/{function}/purge", tag = "functions",
     params(("function" = String, Path), From),
     responses(
         (status = 200, description = "How many were deleted", body = Purged),
@@ -146,7 +147,7 @@ fn unknown(name: &Bytes) -> Problem {
 /// Drop a function that is not in use
 ///
 /// It has neither jobs that are not over, nor workers, nor schedules. What is kept of its jobs that are over goes with it.
-#[utoipa::path(delete, path = "/functions/{function}", tag = "functions", params(("function" = String, Path)),
+#[utoipa::path(delete, operation_id = "drop_function", path = "/functions/{function}", tag = "functions", params(("function" = String, Path)),
     responses(
         (status = 204, description = "It is gone"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

@@ -15,6 +15,7 @@ use super::jobs::find;
 use super::params::Name;
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
+use super::values::Raw;
 use crate::broker::Broker;
 use crate::engine::Reason;
 use crate::engine::view::{JobRow, JobState, Payload};
@@ -28,9 +29,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 ///
 /// As its worker gave it; of a job that failed: what its worker said of that. `Content-Type` is the `mime` that the job was
 /// submitted with, else what the bytes look like. It is there as long as the job is kept after its end.
-#[utoipa::path(get, path = "/jobs/{handle}/result", tag = "jobs", params(("handle" = String, Path)),
+#[utoipa::path(get, operation_id = "get_job_result", path = "/jobs/{handle}/result", tag = "jobs", params(("handle" = String, Path)),
     responses(
-        (status = 200, description = "All of it", body = Vec<u8>, content_type = "*/*"),
+        (status = 200, description = "All of it", body = inline(Raw), content_type = "*/*"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn result(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> Result<Response, Problem> {
     let row = find(&broker, &caller, &name)?;

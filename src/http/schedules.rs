@@ -17,9 +17,10 @@ use utoipa_axum::routes;
 
 use super::access::{Caller, Reader};
 use super::answer::{json, polled};
+use super::body;
 use super::operate::Desk;
 use super::page::{self, Cursor as _, gather};
-use super::params::{Name, Params, Search};
+use super::params::{KnownTag, Name, Params, Search};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use super::values::{Moment, text_or_base64};
@@ -106,11 +107,12 @@ impl From<ScheduleRow> for Schedule {
 struct SchedulePage {
     items: Vec<Schedule>,
     /// Give this as `after` for the next page; null: this is the last.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
 /// Schedules, by age
-#[utoipa::path(get, path = "/schedules", tag = "schedules", params(Search),
+#[utoipa::path(get, operation_id = "list_schedules", path = "/schedules", tag = "schedules", params(KnownTag, Search),
     responses(
         (status = 200, description = "A page of them", body = SchedulePage, headers(("etag" = String))),
         (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
@@ -138,7 +140,7 @@ async fn list(
 }
 
 /// One schedule
-#[utoipa::path(get, path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+#[utoipa::path(get, operation_id = "get_schedule", path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
     responses(
         (status = 200, description = "The schedule", body = Schedule),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -158,15 +160,22 @@ fn unknown(name: &[u8]) -> Problem {
 
 /// A recurring job to be made. Where a field is no UTF-8, `NAME_base64` stands instead of `NAME`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `Parts::change` reads")]
 struct NewSchedule {
+    /// The function of its jobs; or `function_base64`.
+    #[schema(min_length = 1, pattern = "^[^\\u0000]*$")]
     function: Option<String>,
+    #[schema(min_length = 1, format = Byte)]
     function_base64: Option<String>,
-    /// The unique id of its jobs. Of one function and unique id there is one schedule: it is replaced, and keeps its handle.
+    /// The unique id of its jobs. Of one function and unique id there is one schedule.
+    #[schema(pattern = "^[^\\u0000]*$")]
     unique: Option<String>,
+    #[schema(format = Byte)]
     unique_base64: Option<String>,
     /// Minute, hour, day of month, month, day of week, as in crontab: Sunday is 0.
-    cron: Option<String>,
+    #[schema(pattern = "^ *[!-~]+( +[!-~]+){4} *$", max_length = 1284)]
+    cron: String,
     /// Count days of the week from 0 = Monday, as the protocol's packet does.
     monday_is_zero: Option<bool>,
     /// The time zone that the fields are meant in; UTC unless said.
@@ -179,6 +188,33 @@ struct NewSchedule {
     paused: Option<bool>,
     /// The payload of its jobs.
     payload: Option<String>,
+    #[schema(format = Byte)]
+    payload_base64: Option<String>,
+}
+
+/// What of a recurring job is to be another; null: as in a new one that does not say it.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `Parts::change` reads")]
+struct ScheduleChange {
+    #[schema(min_length = 1, pattern = "^[^\\u0000]*$", nullable = false)]
+    function: Option<String>,
+    #[schema(min_length = 1, format = Byte, nullable = false)]
+    function_base64: Option<String>,
+    #[schema(pattern = "^[^\\u0000]*$")]
+    unique: Option<String>,
+    #[schema(format = Byte)]
+    unique_base64: Option<String>,
+    /// Days of the week are counted as in crontab then, unless `monday_is_zero` is said, too.
+    #[schema(pattern = "^ *[!-~]+( +[!-~]+){4} *$", max_length = 1284, nullable = false)]
+    cron: Option<String>,
+    monday_is_zero: Option<bool>,
+    zone: Option<String>,
+    misfire: Option<Misfire>,
+    overlap: Option<Overlap>,
+    paused: Option<bool>,
+    payload: Option<String>,
+    #[schema(format = Byte)]
     payload_base64: Option<String>,
 }
 
@@ -203,7 +239,10 @@ impl Parts {
     }
 
     /// Takes over what is said; null: as if it were said for the first time without it.
-    fn change(&mut self, said: Map<String, Value>) -> Result<(), Problem> {
+    fn change(&mut self, mut said: Map<String, Value>) -> Result<(), Problem> {
+        for name in ["function", "unique", "payload"] {
+            one_of_two(&mut said, name)?;
+        }
         if said.contains_key("cron") {
             self.plan.monday_is_zero = false;
         }
@@ -248,6 +287,20 @@ impl Parts {
     }
 }
 
+/// Of a field that is told as text or in base64, null in one form does not undo the other.
+fn one_of_two(said: &mut Map<String, Value>, name: &str) -> Result<(), Problem> {
+    let base64 = format!("{name}_base64");
+    let (Some(text), Some(bytes)) = (said.get(name), said.get(&base64)) else { return Ok(()) };
+    match (text.is_null(), bytes.is_null()) {
+        (false, false) => {
+            return Err(Problem::new(Kind::INVALID, format!("Say `{name}` or `{base64}`, not both")));
+        }
+        (true, _) => said.remove(name),
+        (false, true) => said.remove(&base64),
+    };
+    Ok(())
+}
+
 fn read<T: DeserializeOwned + Default>(field: &str, value: Value) -> Result<T, Problem> {
     let read = serde_json::from_value::<Option<T>>(value);
     let read = read.map_err(|error| Problem::new(Kind::INVALID, format!("`{field}`: {error}")))?;
@@ -262,17 +315,21 @@ fn decode(field: &str, value: Value) -> Result<Bytes, Problem> {
 }
 
 /// Submit a job again and again
-#[utoipa::path(post, path = "/schedules", tag = "schedules", request_body = NewSchedule,
+///
+/// Of one function and unique id there is one schedule: if there is one already, it is made anew, and keeps its handle.
+#[utoipa::path(post, operation_id = "create_schedule", path = "/schedules", tag = "schedules", request_body = NewSchedule,
     responses(
         (status = 201, description = "The schedule", body = Schedule, headers(("location" = String))),
+        (status = 200, description = "There was one of this function and unique id; it is as was asked for now",
+            body = Schedule, headers(("location" = String))),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn create(desk: Desk, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let said = desk.read(&headers, body).await?;
+    let said = desk.read(body::JSON, &headers, body).await?;
     let mut parts = Parts::default();
     parts.change(said)?;
-    let made = store(&desk, "create schedule", None, parts).await?;
+    let (made, is_new) = store(&desk, "create schedule", None, parts).await?;
     let location = HeaderValue::try_from(format!("/api/v1/schedules/{}", made.handle));
-    let mut response = json(StatusCode::CREATED, &made)?;
+    let mut response = json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &made)?;
     if let Ok(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -282,38 +339,44 @@ async fn create(desk: Desk, headers: HeaderMap, body: Body) -> Result<Response, 
 /// Make a schedule anew
 ///
 /// What is not said is as in a new one; the handle stays.
-#[utoipa::path(put, path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+#[utoipa::path(put, operation_id = "put_schedule", path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
     request_body = NewSchedule,
     responses(
         (status = 200, description = "The schedule as it is now", body = Schedule),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn put(desk: Desk, Name(name): Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let said = desk.read(&headers, body).await?;
+    let said = desk.read(body::JSON, &headers, body).await?;
     let (id, _) = find(&desk.broker, &desk.caller, &name)?;
     let mut parts = Parts::default();
     parts.change(said)?;
-    json(StatusCode::OK, &store(&desk, "change schedule", Some(id), parts).await?)
+    json(StatusCode::OK, &store(&desk, "change schedule", Some(id), parts).await?.0)
 }
 
 /// Change some of a schedule
 ///
-/// What is not said stays; null is as in a new one.
-#[utoipa::path(patch, path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
-    request_body(content((NewSchedule = "application/json"), (NewSchedule = "application/merge-patch+json"))),
+/// What is not said stays; null is as in a new one. The body may also be called `application/merge-patch+json`.
+#[utoipa::path(patch, operation_id = "change_schedule", path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+    request_body = ScheduleChange,
     responses(
         (status = 200, description = "The schedule as it is now", body = Schedule),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn patch(desk: Desk, Name(name): Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let said = desk.read(&headers, body).await?;
+    let said = desk.read(body::PATCH, &headers, body).await?;
     // From here to the change nothing is waited for: no other request comes between.
     let (id, _) = find(&desk.broker, &desk.caller, &name)?;
     let (plan, spec) = desk.broker.view(|engine| engine.schedule_parts(id)).ok_or_else(|| unknown(&name))?;
     let mut parts = Parts::of(plan, &spec);
     parts.change(said)?;
-    json(StatusCode::OK, &store(&desk, "change schedule", Some(id), parts).await?)
+    json(StatusCode::OK, &store(&desk, "change schedule", Some(id), parts).await?.0)
 }
 
-async fn store(desk: &Desk, action: &str, id: Option<JobId>, parts: Parts) -> Result<Schedule, Problem> {
+/// The schedule as it is then, and whether there was none before.
+async fn store(
+    desk: &Desk,
+    action: &str,
+    id: Option<JobId>,
+    parts: Parts,
+) -> Result<(Schedule, bool), Problem> {
     let (plan, spec) = parts.into_plan_and_spec()?;
     desk.must_see(spec.function())?;
     let target = match id {
@@ -321,15 +384,15 @@ async fn store(desk: &Desk, action: &str, id: Option<JobId>, parts: Parts) -> Re
         None => String::from_utf8_lossy(spec.function()).into_owned(),
     };
     let put = desk.broker.put_schedule(desk.now(), id, plan, spec);
-    let row = put.0.as_ref().ok().and_then(|id| desk.broker.view(|engine| engine.schedule_row(*id)));
-    desk.done(action, target.as_bytes(), put).await?;
-    row.map(Schedule::from).ok_or_else(|| unknown(target.as_bytes()))
+    let row = put.0.as_ref().ok().and_then(|put| desk.broker.view(|engine| engine.schedule_row(put.id)));
+    let put = desk.done(action, target.as_bytes(), put).await?;
+    row.map(|row| (row.into(), put.is_new)).ok_or_else(|| unknown(target.as_bytes()))
 }
 
 /// End a schedule
 ///
 /// Jobs that it submitted stay.
-#[utoipa::path(delete, path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+#[utoipa::path(delete, operation_id = "delete_schedule", path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
     responses(
         (status = 204, description = "It is ended"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -341,7 +404,7 @@ async fn delete(desk: Desk, Name(name): Name) -> Result<Response, Problem> {
 }
 
 /// Submit nothing until it is resumed
-#[utoipa::path(post, path = "/schedules/{handle}/pause", tag = "schedules", params(("handle" = String, Path)),
+#[utoipa::path(post, operation_id = "pause_schedule", path = "/schedules/{handle}/pause", tag = "schedules", params(("handle" = String, Path)),
     responses(
         (status = 200, description = "The schedule as it is now", body = Schedule),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -350,7 +413,7 @@ async fn pause(desk: Desk, Name(name): Name) -> Result<Response, Problem> {
 }
 
 /// Submit again
-#[utoipa::path(post, path = "/schedules/{handle}/resume", tag = "schedules", params(("handle" = String, Path)),
+#[utoipa::path(post, operation_id = "resume_schedule", path = "/schedules/{handle}/resume", tag = "schedules", params(("handle" = String, Path)),
     responses(
         (status = 200, description = "The schedule as it is now", body = Schedule),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -374,7 +437,7 @@ struct Submitted {
 /// Submit its job now, once more than its times say
 ///
 /// Whether it is paused or not.
-#[utoipa::path(post, path = "/schedules/{handle}/run", tag = "schedules", params(("handle" = String, Path)),
+#[utoipa::path(post, operation_id = "run_schedule", path = "/schedules/{handle}/run", tag = "schedules", params(("handle" = String, Path)),
     responses(
         (status = 200, description = "The job, or the one that it joined", body = Submitted),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

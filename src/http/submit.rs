@@ -17,14 +17,16 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Caller, Submitter};
-use super::answer;
 use super::idempotency::{self, Answer, Verdict};
-use super::params::{Params, PriorityName};
+use super::params::{Name, Params, PriorityName};
 use super::problem::{Described, Kind, Problem};
 use super::session::Session;
 use super::shared::{Queues, Shared};
-use super::wait::{Finished, Followed, Following, ManyFinished, What, follow, wait};
-use crate::policy::Terms;
+use super::values::Raw;
+use super::wait::{Finished, Followed, Following, ManyFinished, What, follow};
+use super::{answer, body};
+use crate::broker::Broker;
+use crate::policy::{Terms, whole};
 use crate::protocol::{self, Mode, Spec, Submit};
 use crate::trace_context::TraceContext;
 use crate::types::{Priority, Timestamp};
@@ -41,34 +43,42 @@ const LONGEST: f64 = 1e9;
 #[schema(as = NewJob)]
 pub(super) struct New {
     /// The function; or `function_base64`.
+    #[schema(min_length = 1, pattern = "^[^\\u0000]*$")]
     function: Option<String>,
+    #[schema(min_length = 1, format = Byte)]
     function_base64: Option<String>,
     /// Jobs of one function with the same unique id are one job as long as it is not over.
+    #[schema(pattern = "^[^\\u0000]*$")]
     unique: Option<String>,
+    #[schema(format = Byte)]
     unique_base64: Option<String>,
     /// The payload as text; or `payload_base64`; empty without both.
     payload: Option<String>,
+    #[schema(format = Byte)]
     payload_base64: Option<String>,
     #[serde(default)]
     priority: PriorityName,
     /// Not to be handed out for so many seconds.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
     delay: Option<f64>,
     /// Not to be handed out before this time.
     #[schema(format = DateTime)]
     at: Option<String>,
     /// The reducer of a reduce job.
+    #[schema(pattern = "^[^\\u0000]*$")]
     reducer: Option<String>,
     /// How often it may be handed out, at most; 0: as often as need be. This and what follows counts before the policy of
     /// the function.
+    #[serde(default, deserialize_with = "whole::deserialize")]
     attempts: Option<u32>,
     /// How long an attempt may run, in seconds; 0: as long as it takes.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
     run_timeout: Option<f64>,
     /// How long it is kept after its end, in seconds, with its payload and result.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
     keep: Option<f64>,
     /// MIME type of its result.
+    #[schema(max_length = 255, pattern = "^[!-.0-~]+/[!-~][ -~]*$")]
     mime: Option<String>,
 }
 
@@ -79,8 +89,13 @@ pub(super) struct New {
 #[expect(dead_code, reason = "describes what `Jobs` reads")]
 enum OneOrMany {
     One(Box<New>),
-    Many(Vec<New>),
+    Many(NewMany),
 }
+
+#[derive(ToSchema)]
+#[schema(min_items = 1, max_items = 10_000)]
+#[expect(dead_code, reason = "describes what `Jobs` reads")]
+struct NewMany(Vec<New>);
 
 /// What came.
 enum Jobs {
@@ -130,22 +145,55 @@ pub(super) struct How {
     /// Answer when the jobs are over, with their results. They end with the request then: no one else is to have them.
     #[serde(default)]
     wait: bool,
-    /// The body is the payload of one job of this function, as it stands. The further parameters are of that job.
-    function: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HowOne {
+    /// Answer when the job is over, with its result. It ends with the request then: no one else is to have it.
+    #[serde(default)]
+    wait: bool,
+    /// Jobs of one function with the same unique id are one job as long as it is not over.
+    #[param(pattern = "^[^\\u0000]*$")]
     unique: Option<String>,
-    #[param(inline)]
     priority: Option<PriorityName>,
-    #[param(minimum = 0)]
+    /// Not to be handed out for so many seconds.
+    #[param(minimum = 0, maximum = 1_000_000_000)]
     delay: Option<f64>,
+    /// Not to be handed out before this time.
     #[param(format = DateTime)]
     at: Option<String>,
+    /// The reducer of a reduce job.
+    #[param(pattern = "^[^\\u0000]*$")]
     reducer: Option<String>,
+    /// How often it may be handed out, at most; 0: as often as need be.
+    #[serde(default, deserialize_with = "whole::deserialize")]
     attempts: Option<u32>,
-    #[param(minimum = 0)]
+    /// How long an attempt may run, in seconds; 0: as long as it takes.
+    #[param(minimum = 0, maximum = 1_000_000_000)]
     run_timeout: Option<f64>,
-    #[param(minimum = 0)]
+    /// How long it is kept after its end, in seconds, with its payload and result.
+    #[param(minimum = 0, maximum = 1_000_000_000)]
     keep: Option<f64>,
+    /// MIME type of its result.
+    #[param(max_length = 255, pattern = "^[!-.0-~]+/[!-~][ -~]*$")]
     mime: Option<String>,
+}
+
+/// What a request to submit is told apart by, and what it is part of.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what `Asked::answer` reads")]
+struct Marks {
+    /// A second request with the same key and body is answered as the first was.
+    #[param(rename = "idempotency-key", min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$")]
+    idempotency_key: Option<String>,
+    /// The trace and span that the jobs are children of, as W3C Trace Context has it; ignored if it is malformed, and without
+    /// `--otlp`.
+    traceparent: Option<String>,
+    /// Passed on with it, up to 512 characters.
+    tracestate: Option<String>,
 }
 
 /// A job that was taken.
@@ -155,29 +203,25 @@ struct Submitted {
 }
 
 /// What became of each job of an array, in its order.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 struct ManySubmitted {
     items: Vec<Outcome>,
 }
 
 /// What became of one job of an array: its handle, or the problem.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Outcome {
     Submitted(Submitted),
-    Refused {
-        #[schema(value_type = Described)]
-        problem: Value,
-    },
+    Refused { problem: Value },
 }
 
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers of `submit`")]
 enum Answers {
-    Many(ManySubmitted),
     Finished(Box<Finished>),
-    ManyFinished(ManyFinished),
+    Many(ManyFinished),
 }
 
 /// Submit jobs
@@ -191,13 +235,9 @@ enum Answers {
 /// With `Idempotency-Key` a second request with the same key and body is answered as the first was, and submits nothing. It is
 /// remembered for a day, so long as no more than 10,000 came since and the server runs. Not with jobs that are waited for: they
 /// end with their request.
-#[utoipa::path(post, path = "/jobs", tag = "jobs",
-    params(How,
-        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255),
-        ("traceparent" = Option<String>, Header, description = "The trace and span that the jobs are children of, as W3C \
-            Trace Context has it; ignored if it is malformed, and without `--otlp`"),
-        ("tracestate" = Option<String>, Header, description = "Passed on with it, up to 512 characters")),
-    request_body(content((OneOrMany = "application/json"), (Vec<u8> = "application/octet-stream"))),
+#[utoipa::path(post, operation_id = "submit_jobs", path = "/jobs", tag = "jobs",
+    params(How, Marks),
+    request_body = OneOrMany,
     responses(
         (status = 201, description = "One job, in the background", body = Submitted, headers(("location" = String))),
         (status = 200, description = "Many jobs, or jobs that were waited for",
@@ -207,62 +247,124 @@ pub(super) async fn submit(
     State(shared): State<Arc<Shared>>,
     Queues(broker): Queues,
     Submitter(caller): Submitter,
-    Params(how): Params<How>,
+    Params(How { wait }): Params<How>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let is_followed = answer::wants_events(&headers);
-    let is_waited = how.wait || is_followed;
-    let key = idempotency::key_of(&headers, &caller.key)?;
-    if key.is_some() && is_waited {
-        let detail =
-            "`Idempotency-Key` is for jobs in the background: those that are waited for end with the request";
-        return Err(Problem::new(Kind::INVALID, detail));
-    }
-    let received = shared.bodies.read(&headers, body).await?;
-    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let fingerprint = key.as_ref().map(|_| {
-        let query = uri.query().unwrap_or_default();
-        idempotency::fingerprint(&[query.as_bytes(), kind, &received.bytes])
-    });
-    let (jobs, is_array) = read_jobs(how, kind, &received.bytes)?;
-    drop(received);
-    let now = shared.clock.now();
-    let submits: Vec<(Submit, Terms)> = jobs
-        .into_iter()
-        .enumerate()
-        .map(|(index, job)| {
-            let submit = job
-                .into_submit(now, is_waited)
-                .and_then(|(submit, terms)| Ok((allowed(&caller, submit)?, terms)));
-            submit.map_err(|problem| if is_array { problem.with("index", index) } else { problem })
-        })
-        .collect::<Result<_, _>>()?;
-    let submits =
-        match trace_of(&headers).filter(|_| shared.opened().is_ok_and(|opened| opened.traces.is_some())) {
+    let asked = Asked { shared, broker, caller, wait, uri, headers };
+    let read = |body: Bytes, headers: &HeaderMap| {
+        body::must_be(body::JSON, headers)?;
+        read_jobs(&body)
+    };
+    asked.answer(body, read).await
+}
+
+/// Submit one job whose payload is the body
+///
+/// As it stands, of whatever kind. Else as many are submitted: in the background unless `wait` says otherwise or it is followed.
+#[utoipa::path(post, operation_id = "submit_payload", path = "/functions/{function}/jobs", tag = "jobs",
+    params(("function" = String, Path), HowOne, Marks),
+    request_body(content = inline(Raw), content_type = "application/octet-stream"),
+    responses(
+        (status = 201, description = "The job, in the background", body = Submitted, headers(("location" = String))),
+        (status = 200, description = "The job, which was waited for",
+            content((Finished = "application/json"), (String = "text/event-stream"))),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+#[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
+pub(super) async fn submit_payload(
+    State(shared): State<Arc<Shared>>,
+    Queues(broker): Queues,
+    Submitter(caller): Submitter,
+    Name(function): Name,
+    Params(how): Params<HowOne>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let HowOne { wait, unique, priority, delay, at, reducer, attempts, run_timeout, keep, mime } = how;
+    let [unique, reducer] = [unique, reducer].map(|text| text.unwrap_or_default().into_bytes());
+    let (function, priority) = (function.to_vec(), priority.unwrap_or_default());
+    let wishes = Wishes { attempts, run_timeout, keep, mime };
+    let asked = Asked { shared, broker, caller, wait, uri, headers };
+    let read = |payload: Bytes, _: &HeaderMap| {
+        Ok((vec![Job { function, unique, reducer, payload, priority, delay, at, wishes }], false))
+    };
+    asked.answer(body, read).await
+}
+
+/// A request to submit.
+struct Asked {
+    shared: Arc<Shared>,
+    broker: Arc<Broker>,
+    caller: Caller,
+    wait: bool,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    async fn answer(
+        self,
+        body: Body,
+        read: impl FnOnce(Bytes, &HeaderMap) -> Result<(Vec<Job>, bool), Problem>,
+    ) -> Result<Response, Problem> {
+        let Asked { shared, broker, caller, wait, uri, headers } = self;
+        let is_followed = answer::wants_events(&headers);
+        let is_waited = wait || is_followed;
+        let key = idempotency::key_of(&headers, &caller.key)?;
+        if key.is_some() && is_waited {
+            let detail = "`Idempotency-Key` is for jobs in the background: those that are waited for end with the request";
+            return Err(Problem::new(Kind::INVALID, detail));
+        }
+        let received = shared.bodies.read(&headers, body).await?;
+        let fingerprint = key.as_ref().map(|_| {
+            let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+            let query = uri.query().unwrap_or_default();
+            idempotency::fingerprint(&[uri.path().as_bytes(), query.as_bytes(), kind, &received.bytes])
+        });
+        let (jobs, is_array) = read(received.bytes.clone(), &headers)?;
+        drop(received);
+        let now = shared.clock.now();
+        let submits: Vec<(Submit, Terms)> = jobs
+            .into_iter()
+            .enumerate()
+            .map(|(index, job)| {
+                let submit = job
+                    .into_submit(now, is_waited)
+                    .and_then(|(submit, terms)| Ok((allowed(&caller, submit)?, terms)));
+                submit.map_err(|problem| if is_array { problem.with("index", index) } else { problem })
+            })
+            .collect::<Result<_, _>>()?;
+        let is_traced = shared.opened().is_ok_and(|opened| opened.traces.is_some());
+        let submits = match trace_of(&headers).filter(|_| is_traced) {
             Some(trace) => with_trace(submits, &trace),
             None => submits,
         };
-    let session = Session::open(broker, shared.clock.clone(), caller.address);
-    if is_waited {
-        let following = Following::begin(session, submits).await;
-        return if is_followed { follow(following, is_array).await } else { wait(following, is_array).await };
+        let session = Session::open(broker, shared.clock.clone(), caller.address);
+        if is_waited {
+            let following = Following::begin(session, submits).await;
+            return if is_followed {
+                follow(following, is_array).await
+            } else {
+                super::wait::wait(following, is_array).await
+            };
+        }
+        let Some((key, fingerprint)) = key.zip(fingerprint) else {
+            return in_background(session, submits, is_array).await.map(|answer| to_response(answer, false));
+        };
+        if let Verdict::Again(answer) = shared.answered.begin(now, &key, fingerprint)? {
+            return Ok(to_response(answer, true));
+        }
+        // Goes on although the caller may go: what came of it must be known when it asks again.
+        let done = tokio::spawn(async move {
+            let answer = in_background(session, submits, is_array).await;
+            shared.answered.end(&key, answer.as_ref().ok().cloned());
+            answer
+        });
+        let answer = done.await.map_err(|error| Problem::new(Kind::BROKEN, error.to_string()))??;
+        Ok(to_response(answer, false))
     }
-    let Some((key, fingerprint)) = key.zip(fingerprint) else {
-        return in_background(session, submits, is_array).await.map(|answer| to_response(answer, false));
-    };
-    if let Verdict::Again(answer) = shared.answered.begin(now, &key, fingerprint)? {
-        return Ok(to_response(answer, true));
-    }
-    // Goes on although the caller may go: what came of it must be known when it asks again.
-    let done = tokio::spawn(async move {
-        let answer = in_background(session, submits, is_array).await;
-        shared.answered.end(&key, answer.as_ref().ok().cloned());
-        answer
-    });
-    let answer = done.await.map_err(|error| Problem::new(Kind::BROKEN, error.to_string()))??;
-    Ok(to_response(answer, false))
 }
 
 /// The trace that the request is part of. The standard wants exactly one `traceparent`; what is not as it wants is as none.
@@ -281,28 +383,8 @@ fn with_trace(mut submits: Vec<(Submit, Terms)>, trace: &TraceContext) -> Vec<(S
     submits
 }
 
-/// The jobs of a request, in whichever of the two ways it tells them.
-fn read_jobs(how: How, kind: &[u8], body: &Bytes) -> Result<(Vec<Job>, bool), Problem> {
-    let How { wait: _, function, unique, priority, delay, at, reducer, attempts, run_timeout, keep, mime } =
-        how;
-    let wishes = Wishes { attempts, run_timeout, keep, mime };
-    if let Some(function) = function {
-        let [unique, reducer] = [unique, reducer].map(|text| text.unwrap_or_default().into_bytes());
-        let (function, priority) = (function.into_bytes(), priority.unwrap_or_default());
-        let job = Job { function, unique, reducer, payload: body.clone(), priority, delay, at, wishes };
-        return Ok((vec![job], false));
-    }
-    let is_alone =
-        unique.is_none() && priority.is_none() && delay.is_none() && at.is_none() && reducer.is_none();
-    if !is_alone || !wishes.is_empty() {
-        let detail = "All parameters but `wait` go with `function`, where the body is the payload";
-        return Err(Problem::new(Kind::UNREADABLE, detail));
-    }
-    let mime = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    if !mime.eq_ignore_ascii_case(b"application/json") {
-        let detail = "The body must be application/json; or say `function` in the address, and the body is the payload";
-        return Err(Problem::new(Kind::MEDIA_TYPE, detail));
-    }
+/// The jobs of a JSON body, and whether it is an array.
+fn read_jobs(body: &[u8]) -> Result<(Vec<Job>, bool), Problem> {
     let jobs = serde_json::from_slice(body).map_err(|error| {
         let kind = if error.is_data() { Kind::INVALID } else { Kind::UNREADABLE };
         Problem::new(kind, error.to_string())
@@ -339,24 +421,15 @@ struct Wishes {
 }
 
 impl Wishes {
-    fn is_empty(&self) -> bool {
-        self.attempts.is_none() && self.run_timeout.is_none() && self.keep.is_none() && self.mime.is_none()
-    }
-
     fn into_terms(self) -> Result<Terms, Problem> {
-        let span = |name: &str, seconds: Option<f64>| {
-            seconds
-                .map(|seconds| {
-                    if (0.0..=LONGEST).contains(&seconds) {
-                        return Ok(Duration::from_micros((seconds * 1e6).round() as u64));
-                    }
-                    let detail = format!("`{name}` must be a number of seconds from 0 to {LONGEST}");
-                    Err(Problem::new(Kind::INVALID, detail))
-                })
-                .transpose()
-        };
         let is_mime = |mime: &String| {
-            mime.len() <= 255 && mime.contains('/') && HeaderValue::try_from(mime.as_str()).is_ok()
+            let is_graphic =
+                |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+            mime.len() <= 255
+                && mime.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+                && mime
+                    .split_once('/')
+                    .is_some_and(|(kind, rest)| is_graphic(kind) && rest.starts_with(|c| c > ' '))
         };
         if self.mime.as_ref().is_some_and(|mime| !is_mime(mime)) {
             return Err(Problem::new(Kind::INVALID, "`mime` must be a type like `image/png`"));
@@ -364,6 +437,17 @@ impl Wishes {
         let (run_timeout, keep) = (span("run_timeout", self.run_timeout)?, span("keep", self.keep)?);
         Ok(Terms { attempts: self.attempts, run_timeout, keep, mime: self.mime, trace: None })
     }
+}
+
+fn span(name: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
+    let read = |seconds| {
+        if (0.0..=LONGEST).contains(&seconds) {
+            return Ok(Duration::from_micros((seconds * 1e6).round() as u64));
+        }
+        let detail = format!("`{name}` must be a number of seconds from 0 to {LONGEST}");
+        Err(Problem::new(Kind::INVALID, detail))
+    };
+    seconds.map(read).transpose()
 }
 
 impl TryFrom<New> for Job {
@@ -406,20 +490,14 @@ impl Job {
         if [&self.function, &self.unique, &self.reducer].iter().any(|name| name.contains(&0)) {
             return Err(invalid("`function`, `unique` and `reducer` cannot have a NUL byte in them"));
         }
-        let due =
-            match (self.delay, self.at) {
-                (Some(_), Some(_)) => return Err(invalid("Say `delay` or `at`, not both")),
-                (None, None) => None,
-                (Some(delay), None) => {
-                    let delay = Duration::try_from_secs_f64(delay);
-                    Some(now.after(
-                        delay.map_err(|_| invalid("`delay` must be a number of seconds, not negative"))?,
-                    ))
-                }
-                (None, Some(at)) => Some(moment(&at)?),
-            };
+        let due = match (span("delay", self.delay)?, self.at) {
+            (Some(_), Some(_)) => return Err(invalid("Say `delay` or `at`, not both")),
+            (Some(delay), None) => Some(now.after(delay)),
+            (None, Some(at)) => Some(moment(&at)?),
+            (None, None) => None,
+        };
         let mode = match due {
-            Some(_) if is_waited => return Err(invalid("A job that is waited for cannot be delayed")),
+            Some(due) if is_waited => Mode::ForegroundAt(due),
             Some(due) => Mode::At(due),
             None if is_waited => Mode::Foreground,
             None => Mode::Background,

@@ -4,18 +4,27 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::types::Timestamp;
 
-/// A moment as RFC 3339 has it, in UTC, with microseconds.
+/// Bytes as they stand, in the document.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes bodies")]
+pub(super) struct Raw(Vec<u8>);
+
+/// The last moment that RFC 3339 has a form for.
+const LAST: i64 = 253_402_300_799_999_999;
+
+/// A moment as RFC 3339 has it, in UTC, with microseconds. What is later than its last year is its last moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment(pub Timestamp);
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
-        let micros = i64::try_from(self.0.as_micros()).ok();
-        let moment =
-            micros.and_then(DateTime::<Utc>::from_timestamp_micros).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let micros = i64::try_from(self.0.as_micros()).unwrap_or(LAST).min(LAST);
+        let moment = DateTime::<Utc>::from_timestamp_micros(micros).unwrap_or_default();
         into.serialize_str(&moment.to_rfc3339_opts(SecondsFormat::Micros, true))
     }
 }
@@ -36,6 +45,7 @@ mod tests {
     fn a_moment_has_microseconds_and_the_far_future_is_one_too() {
         let shown = |micros| serde_json::to_string(&Moment(Timestamp::from_micros(micros))).unwrap();
         assert_eq!(shown(1_795_910_400_000_001), "\"2026-11-29T00:00:00.000001Z\"");
-        assert!(shown(u64::MAX).contains("+262142-12-31"));
+        assert_eq!(shown(u64::MAX), "\"9999-12-31T23:59:59.999999Z\"");
+        assert_eq!(shown(LAST as u64 - 1), "\"9999-12-31T23:59:59.999998Z\"");
     }
 }

@@ -150,6 +150,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// A job that is over.
 #[derive(Clone, Serialize, ToSchema)]
+#[schema(as = FinishedJob)]
 pub(super) struct Finished {
     handle: String,
     state: EndName,
@@ -184,21 +185,37 @@ enum EndName {
     Failed,
 }
 
-/// What became of each job of an array that was waited for, in its order.
+/// What became of each job of an array, in its order.
 #[derive(Serialize, ToSchema)]
+#[schema(as = JobOutcomes)]
 pub(super) struct ManyFinished {
+    #[schema(value_type = Vec<DescribedOutcome>)]
     items: Vec<Outcome>,
 }
 
-#[derive(Clone, Serialize, ToSchema)]
+#[derive(Clone, Serialize)]
 #[serde(untagged)]
-#[schema(as = FinishedOutcome)]
 enum Outcome {
     Finished(Box<Finished>),
-    Refused {
-        #[schema(value_type = Described)]
-        problem: Value,
-    },
+    Refused { problem: Value },
+}
+
+/// What became of one job of an array: its handle, and if it was waited for how it ended; or the problem that refused it.
+#[derive(ToSchema)]
+#[schema(as = JobOutcome)]
+#[expect(dead_code, reason = "describes the items of what is answered to an array")]
+struct DescribedOutcome {
+    handle: Option<String>,
+    state: Option<EndName>,
+    result: Option<String>,
+    result_base64: Option<String>,
+    exception: Option<String>,
+    exception_base64: Option<String>,
+    data: Option<String>,
+    data_base64: Option<String>,
+    warnings: Option<Vec<String>>,
+    truncated: Option<bool>,
+    problem: Option<Described>,
 }
 
 /// What was heard of a job that is not over.

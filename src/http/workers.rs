@@ -13,7 +13,7 @@ use super::access::{Caller, Reader};
 use super::answer::{json, polled};
 use super::operate::Desk;
 use super::page::{self, Cursor as _, gather};
-use super::params::{Name, Params, Search};
+use super::params::{KnownTag, Name, Params, Search};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use super::values::{Moment, text_or_base64};
@@ -61,6 +61,7 @@ struct Connection {
 
 /// A function that a worker registered.
 #[derive(Serialize, ToSchema)]
+#[schema(as = WorkerAbility)]
 struct Ability {
     #[serde(skip_serializing_if = "Option::is_none")]
     function: Option<String>,
@@ -99,13 +100,14 @@ impl From<ConnectionRow> for Connection {
 struct ConnectionPage {
     items: Vec<Connection>,
     /// Give this as `after` for the next page; null: this is the last.
+    #[schema(required = true)]
     next: Option<String>,
     /// Connections that were looked at for this page.
     looked_at: usize,
 }
 
 /// Workers: connections that registered functions
-#[utoipa::path(get, path = "/workers", tag = "workers", params(Search),
+#[utoipa::path(get, operation_id = "list_workers", path = "/workers", tag = "workers", params(KnownTag, Search),
     responses(
         (status = 200, description = "A page of them", body = ConnectionPage, headers(("etag" = String))),
         (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
@@ -120,7 +122,7 @@ async fn workers(
 }
 
 /// All connections; with a token that is limited to functions, those that registered one of them
-#[utoipa::path(get, path = "/clients", tag = "workers", params(Search),
+#[utoipa::path(get, operation_id = "list_clients", path = "/clients", tag = "workers", params(KnownTag, Search),
     responses(
         (status = 200, description = "A page of them", body = ConnectionPage, headers(("etag" = String))),
         (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
@@ -156,7 +158,7 @@ async fn list(
 }
 
 /// One connection, worker or not
-#[utoipa::path(get, path = "/workers/{id}", tag = "workers", params(("id" = u64, Path)),
+#[utoipa::path(get, operation_id = "get_worker", path = "/workers/{id}", tag = "workers", params(KnownTag, ("id" = u64, Path)),
     responses(
         (status = 200, description = "The connection", body = Connection, headers(("etag" = String))),
         (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
@@ -181,28 +183,42 @@ fn unknown(name: &Name) -> Problem {
     Problem::new(Kind::NOT_FOUND, format!("There is no connection {id}"))
 }
 
+/// The connection that a path names, if all that it does is the caller's business: what is done to it is done to all of that.
+fn find_whole(desk: &Desk, name: &Name) -> Result<Connection, Problem> {
+    let (broker, caller) = (&desk.broker, &desk.caller);
+    let found = find(broker, caller, name)?;
+    if broker.view(|engine| engine.is_whole_visible(ConnId(found.id), caller.functions())) {
+        return Ok(found);
+    }
+    Err(Problem::new(
+        Kind::NOT_ALLOWED,
+        "The worker does other functions too, and the token is not good for those",
+    ))
+}
+
 /// Give a worker no more jobs
 ///
-/// It is sent away when it is done with those it has.
-#[utoipa::path(post, path = "/workers/{id}/stop", tag = "workers", params(("id" = u64, Path)),
+/// It is sent away when it is done with those it has. A token that is limited to functions must be good for all that the
+/// worker does.
+#[utoipa::path(post, operation_id = "stop_worker", path = "/workers/{id}/stop", tag = "workers", params(("id" = u64, Path)),
     responses(
         (status = 200, description = "The connection as it was when it was asked", body = Connection),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn stop(desk: Desk, name: Name) -> Result<Response, Problem> {
-    let found = find(&desk.broker, &desk.caller, &name)?;
+    let found = find_whole(&desk, &name)?;
     let is_done = desk.broker.stop_worker(desk.now(), ConnId(found.id));
     tell(&desk, "stop worker", &name, is_done, &Connection { draining: true, ..found })
 }
 
 /// End a connection at once
 ///
-/// Its jobs go to others.
-#[utoipa::path(post, path = "/workers/{id}/disconnect", tag = "workers", params(("id" = u64, Path)),
+/// Its jobs go to others. A token that is limited to functions must be good for all that the worker does.
+#[utoipa::path(post, operation_id = "disconnect_worker", path = "/workers/{id}/disconnect", tag = "workers", params(("id" = u64, Path)),
     responses(
         (status = 200, description = "The connection as it was", body = Connection),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn disconnect(desk: Desk, name: Name) -> Result<Response, Problem> {
-    let found = find(&desk.broker, &desk.caller, &name)?;
+    let found = find_whole(&desk, &name)?;
     let is_done = desk.broker.disconnect(desk.now(), ConnId(found.id));
     tell(&desk, "disconnect worker", &name, is_done, &found)
 }

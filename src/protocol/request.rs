@@ -70,6 +70,8 @@ pub enum Mode {
     Background,
     /// In the background, not before this time. SUBMIT_JOB_EPOCH.
     At(Timestamp),
+    /// In the foreground, not before this time. No packet asks for that.
+    ForegroundAt(Timestamp),
     /// In the background, again and again: minute, hour, day of month, month, day of week. SUBMIT_JOB_SCHED.
     Recurring(Box<[Bytes; 5]>),
 }
@@ -181,6 +183,9 @@ impl Refusal {
     pub const QUEUE_FULL: Refusal = Refusal::new("QUEUE_ERROR", "Job queue is full");
     /// More functions than the server keeps.
     pub const TOO_MANY_FUNCTIONS: Refusal = Refusal::new("QUEUE_ERROR", "Too many functions");
+    /// A recurring job is to become what another one is. No packet can ask for that.
+    pub const SCHEDULE_EXISTS: Refusal =
+        Refusal::new("INVALID_ARGUMENT", "Another schedule has this function and unique id");
     /// The disk is full.
     pub const DISK_FULL: Refusal = Refusal::new(
         "QUEUE_ERROR",

@@ -3,6 +3,7 @@
 mod damage;
 mod driver;
 mod faults;
+mod over_http;
 mod page_cache;
 mod power_cuts;
 mod script;

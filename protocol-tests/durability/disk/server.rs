@@ -83,16 +83,8 @@ impl Server {
         command.env_clear();
         bench.put_between(&mut command, records);
         command.env("DISK_SOCKETS", "1");
-        command.args([
-            "serve",
-            "--http",
-            "off",
-            "--store",
-            "sqlite",
-            "--listen",
-            &address.to_string(),
-            "--data-dir",
-        ]);
+        command.env("GEARHOUSE_OPT_HTTP", "off");
+        command.args(["serve", "--store", "sqlite", "--listen", &address.to_string(), "--data-dir"]);
         command.arg(bench.store()).args(options);
         let child = command
             .stdin(Stdio::null())

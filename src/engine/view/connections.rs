@@ -86,6 +86,16 @@ impl Engine {
         Some(self.to_connection_row(conn, peer, visible))
     }
 
+    /// Whether all that a connection registered or holds may be seen: what is done to it concerns nothing else.
+    pub fn is_whole_visible(&self, conn: ConnId, visible: &[Pattern]) -> bool {
+        let Some(peer) = self.peers.get(conn) else { return false };
+        let ties = peer.ties();
+        let held = ties.holds.iter().filter_map(|id| self.jobs.get(*id)).map(|job| job.function);
+        let mut functions = ties.abilities.keys().copied().chain(held);
+        visible.is_empty()
+            || functions.all(|function| is_visible(visible, &self.functions.get(function).name))
+    }
+
     fn is_asked_for(&self, filter: &ConnectionFilter<'_>, peer: &Peer) -> bool {
         let abilities = &peer.ties().abilities;
         let can_do = |is_asked: &dyn Fn(&[u8]) -> bool| {

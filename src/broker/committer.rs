@@ -124,6 +124,10 @@ impl Committer {
             return Ok(if self.log.is_empty() { Next::End } else { Next::Now });
         }
         if self.log.is_full() {
+            // What ended meanwhile gives its space back by this only, and that may be all there is to have.
+            if self.is_untidy && self.tidy()? {
+                return Ok(Next::Now);
+            }
             if !self.store.refill_reserve() {
                 return Ok(Next::Later);
             }
@@ -135,15 +139,111 @@ impl Committer {
             return Ok(Next::Later);
         }
         if self.is_untidy {
-            self.is_untidy = match self.store.tidy() {
-                Err(StoreError::Full { .. }) => false,
-                tidied => tidied?,
-            };
-            if !self.is_untidy {
+            if !self.tidy()? {
                 self.since_tidied = 0;
             }
             return Ok(Next::Now);
         }
         Ok(Next::Pushed)
+    }
+
+    /// Does a piece of housekeeping. Whether there is more; with no room for it there is none until something ends.
+    fn tidy(&mut self) -> Result<bool, StoreError> {
+        self.is_untidy = match self.store.tidy() {
+            Err(StoreError::Full { .. }) => false,
+            tidied => tidied?,
+        };
+        Ok(self.is_untidy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::broker::{Broker, Sinks};
+    use crate::engine::{Record, Seed, Settings};
+    use crate::protocol::{Frame, Kind, Request};
+    use crate::store::Reader;
+    use crate::store::memory::MemoryStore;
+    use crate::types::{JobId, Timestamp};
+
+    /// Has room for two jobs, and a third in its reserve; what ends gives its room back when it is tidied up.
+    struct Tight {
+        room: usize,
+        ended: usize,
+        has_reserve: bool,
+    }
+
+    impl Store for Tight {
+        fn replay(&mut self, _: &mut dyn FnMut(Record<'static>)) -> Result<JobId, StoreError> {
+            Ok(JobId(1))
+        }
+
+        fn append(&mut self, batch: &[Record<'static>]) -> Result<(), StoreError> {
+            let made = batch.iter().filter(|record| matches!(record, Record::Queued { .. })).count();
+            let left = self.room.checked_sub(made).ok_or(StoreError::Full { path: "tight".into() })?;
+            self.room = left;
+            self.ended += batch.iter().filter(|record| matches!(record, Record::Done(_))).count();
+            Ok(())
+        }
+
+        fn use_reserve(&mut self) -> bool {
+            self.room += usize::from(self.has_reserve);
+            std::mem::take(&mut self.has_reserve)
+        }
+
+        fn refill_reserve(&mut self) -> bool {
+            let has_room = self.room > 0 && !self.has_reserve;
+            self.room -= usize::from(has_room);
+            self.has_reserve |= has_room;
+            self.has_reserve
+        }
+
+        fn tidy(&mut self) -> Result<bool, StoreError> {
+            let is_any = self.ended > 0;
+            self.ended -= usize::from(is_any);
+            self.room += usize::from(is_any);
+            Ok(is_any)
+        }
+
+        fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+            MemoryStore::default().reader()
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_full_of_jobs_has_room_when_they_have_ended() {
+        let seed = Seed { first_job: JobId(1), hash: 1 };
+        let settings = Settings { handle_prefix: "H".into(), ..Settings::default() };
+        let store = Box::new(Tight { room: 2, ended: 0, has_reserve: true });
+        let now = Timestamp::from_secs(1);
+        let read = AtomicU64::new(0);
+        let (broker, mut committer, _) =
+            Broker::open_driven(now, settings, seed, 1 << 20, store, &read, Sinks::default()).unwrap();
+        let (conn, outbox) = broker.open(Ipv4Addr::LOCALHOST.into());
+        let say = |kind, arguments: &[&[u8]]| {
+            let request = Request::parse(Frame::request(kind, arguments));
+            broker.apply(now, conn, &outbox, &mut vec![request]);
+        };
+        let mut work = || {
+            for _ in 0..20 {
+                committer.step();
+            }
+        };
+        for _ in 0..3 {
+            say(Kind::SubmitJobBg, &[b"f", b"", b"x"]);
+            work();
+        }
+        assert!(broker.readiness().is_err(), "the third took the reserve");
+        say(Kind::CanDo, &[b"f"]);
+        say(Kind::GrabJob, &[]);
+        work();
+        assert!(broker.readiness().is_err(), "nothing has ended");
+        say(Kind::WorkComplete, &[b"H:1", b""]);
+        work();
+        assert!(broker.readiness().is_ok());
     }
 }

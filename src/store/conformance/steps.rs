@@ -301,7 +301,7 @@ fn policies(suite: &mut Suite<'_>) {
         backoff: Some(Duration::from_micros(1_500_001)),
         order: Some(Order::Lifo),
         rate: Some(0.1),
-        max_waiting: Some(u64::MAX),
+        max_waiting: Some(i64::MAX as u64),
         paused: Some(true),
         ..Policy::default()
     };

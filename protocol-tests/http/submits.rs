@@ -317,6 +317,7 @@ fn a_request_with_a_key_is_done_once() {
     send("k4", &json!({"function": ""})).expect_problem(422, "invalid");
     assert_eq!(send("k4", &job).status, 201, "what was refused is not remembered");
     send("", &job).expect_problem(400, "unreadable");
+    send("a\tb", &job).expect_problem(400, "unreadable");
     send(&"k".repeat(256), &job).expect_problem(400, "unreadable");
     let headers = [("idempotency-key", "k5")];
     api.send("POST", "/api/v1/functions/f/jobs?wait=true", &headers, b"x").expect_problem(422, "invalid");

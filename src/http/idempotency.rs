@@ -68,7 +68,9 @@ pub(super) enum Verdict {
 /// The key of a request, if it has one.
 pub(super) fn key_of(headers: &HeaderMap, caller: &Arc<str>) -> Result<Option<Key>, Problem> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= LONGEST);
+    // A tab would be text, too, but the document knows none.
+    let is_printable = |key: &&str| key.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= LONGEST).filter(is_printable);
     let wrong =
         || Problem::new(Kind::UNREADABLE, format!("`Idempotency-Key` must be 1 to {LONGEST} letters"));
     Ok(Some((caller.clone(), key.ok_or_else(wrong)?.into())))

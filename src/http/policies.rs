@@ -211,7 +211,7 @@ struct Held {
 /// All rules that hold for a function
 ///
 /// Also for one that is not there yet.
-#[utoipa::path(get, operation_id = "get_function_policy", path = "/functions/{function}/policy", tag = "policies", params(("function" = String, Path)),
+#[utoipa::path(get, operation_id = "get_function_policy", path = "/functions/{function}/policy", tag = "policies", params(("function" = String, Path, pattern = "^[^*]+$")),
     responses(
         (status = 200, description = "Each rule, and where it comes from", body = Held),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -255,7 +255,7 @@ struct Paused {
 /// Hand out no jobs of a function
 ///
 /// New ones are accepted. It is a rule of the operator's policy for exactly this name, and kept.
-#[utoipa::path(post, operation_id = "pause_function", path = "/functions/{function}/pause", tag = "functions", params(("function" = String, Path)),
+#[utoipa::path(post, operation_id = "pause_function", path = "/functions/{function}/pause", tag = "functions", params(("function" = String, Path, pattern = "^[^*]+$")),
     responses(
         (status = 200, description = "It is paused", body = Paused),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
@@ -264,7 +264,7 @@ async fn pause(desk: Desk, name: Name) -> Result<Response, Problem> {
 }
 
 /// Hand out its jobs again
-#[utoipa::path(post, operation_id = "resume_function", path = "/functions/{function}/resume", tag = "functions", params(("function" = String, Path)),
+#[utoipa::path(post, operation_id = "resume_function", path = "/functions/{function}/resume", tag = "functions", params(("function" = String, Path, pattern = "^[^*]+$")),
     responses(
         (status = 200, description = "It is not paused", body = Paused),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

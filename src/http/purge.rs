@@ -58,7 +58,7 @@ struct From {
 ///
 /// Queued, scheduled and held ones; who waits for them is told that they failed. Jobs that run and jobs that are over stay.
 #[utoipa::path(post, operation_id = "purge_function", path = "/functions/{function}/purge", tag = "functions",
-    params(("function" = String, Path), From),
+    params(("function" = String, Path, pattern = "^[^*]+$"), From),
     responses(
         (status = 200, description = "How many were deleted", body = Purged),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]

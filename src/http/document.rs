@@ -20,7 +20,7 @@ pub(super) struct NewPolicy;
 pub(super) struct JobPart;
 
 /// A time as in "1h 30m".
-const SPAN: &str = "^[0-9]{1,4} ?(ms|s|m|min|h|d)( [0-9]{1,4} ?(ms|s|m|min|h)){0,3}$";
+const SPAN: &str = "^(0|[0-9]{1,4} ?(ms|s|m|min|h|d)( [0-9]{1,4} ?(ms|s|m|min|h)){0,3})$";
 
 impl PartialSchema for NewPolicy {
     fn schema() -> RefOr<Schema> {

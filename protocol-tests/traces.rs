@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::examples::run_examples_of;
 use crate::http::{Api, serve};
-use crate::support::{Server, eventually};
+use crate::support::{Peer, Server, eventually};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -117,6 +117,16 @@ fn work(server: &Server, function: &str) -> String {
     job.handle
 }
 
+/// A job, and the worker that has it.
+#[track_caller]
+fn started(server: &Server) -> (Peer, String) {
+    let handle = server.connect().submit_bg("mail", "", b"x");
+    let mut worker = server.connect();
+    worker.can_do("mail");
+    worker.take_job();
+    (worker, handle)
+}
+
 #[track_caller]
 fn submit(api: &Api, headers: &[(&str, &str)]) -> String {
     let headers = [&[("content-type", "application/json")], headers].concat();
@@ -183,10 +193,7 @@ fn a_job_has_a_span_from_its_submit_to_its_end_and_one_for_its_attempt() {
 fn a_job_that_failed_has_the_status_of_an_error() {
     let collector = Collector::start();
     let (server, _) = traced(&collector);
-    let handle = server.connect().submit_bg("mail", "", b"x");
-    let mut worker = server.connect();
-    worker.can_do("mail");
-    worker.take_job();
+    let (mut worker, handle) = started(&server);
     worker.fail(&handle);
     let spans = collector.spans_of(&handle);
     assert_eq!(spans.len(), 2, "{spans:?}");
@@ -201,10 +208,7 @@ fn a_job_that_failed_has_the_status_of_an_error() {
 fn a_job_that_is_tried_again_has_a_span_for_each_attempt() {
     let collector = Collector::start();
     let (server, _) = traced(&collector);
-    let handle = server.connect().submit_bg("mail", "", b"x");
-    let mut worker = server.connect();
-    worker.can_do("mail");
-    worker.take_job();
+    let (worker, handle) = started(&server);
     worker.leave();
     assert_eq!(work(&server, "mail"), handle);
     let spans = collector.spans_of(&handle);

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
 
-use crate::engine::{Note, Outcome, What};
+use crate::engine::{Note, Outcome, Reason, What, Worker};
+use crate::protocol::Handle;
 
 /// Notes that a watcher may be behind.
 const BEHIND: usize = 4096;
@@ -29,6 +30,8 @@ pub(super) struct Feed {
     live: broadcast::Sender<Note>,
     watchers: AtomicUsize,
     sinks: OnceLock<Sinks>,
+    /// What stands before the number in every handle.
+    handle_prefix: String,
 }
 
 impl fmt::Debug for Feed {
@@ -45,9 +48,10 @@ pub struct Watch {
 }
 
 impl Feed {
-    pub fn new() -> Self {
+    pub fn new(handle_prefix: &str) -> Self {
         let (live, _) = broadcast::channel(BEHIND);
-        Self { live, watchers: AtomicUsize::new(0), sinks: OnceLock::new() }
+        let handle_prefix = handle_prefix.to_owned();
+        Self { live, watchers: AtomicUsize::new(0), sinks: OnceLock::new(), handle_prefix }
     }
 
     /// Whether someone wants to know of all that happens.
@@ -74,6 +78,7 @@ impl Feed {
         let (log, traces) =
             (sinks.and_then(|sinks| sinks.log.as_ref()), sinks.and_then(|sinks| sinks.traces.as_ref()));
         for note in notes {
+            self.say_silent(&note);
             // What a job's own fields tell, and that one is gone of which nothing was kept, is for those who watch only.
             let is_plain = matches!(
                 note.what,
@@ -95,6 +100,17 @@ impl Feed {
                 // No one may be left by now.
                 let _ = self.live.send(note);
             }
+        }
+    }
+
+    /// An operator who looks at the server's log learns which worker to look at.
+    fn say_silent(&self, note: &Note) {
+        if let What::AttemptEnded { reason: Reason::LeaseExpired, worker, .. } = &note.what {
+            let Worker { conn, address, client_id } = worker;
+            let handle = Handle { prefix: &self.handle_prefix, id: note.job };
+            tracing::warn!(
+                "worker {conn} at {address} ({client_id:?}) said nothing of {handle} within its lease: it is taken back"
+            );
         }
     }
 }

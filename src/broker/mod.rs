@@ -122,6 +122,7 @@ impl Broker {
     }
 
     fn with(engine: Engine, storage: Option<Storage>, max_outbox: usize) -> Self {
+        let feed = Arc::new(Feed::new(engine.handle_prefix()));
         Self {
             engine: Mutex::new(engine),
             storage,
@@ -132,7 +133,7 @@ impl Broker {
             rearm: Notify::new(),
             shutdown: Mutex::default(),
             shutdown_asked: Notify::new(),
-            feed: Arc::new(Feed::new()),
+            feed,
         }
     }
 

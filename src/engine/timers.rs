@@ -2,9 +2,8 @@
 //! unanswered NOOPs are given up, unused functions and what was kept of jobs disappear.
 
 use super::job::{Job, State};
-use super::note::Worker;
 use super::{Engine, Outcome, Output, Reason};
-use crate::types::{ConnId, JobId};
+use crate::types::JobId;
 
 /// Most steps in one go, so that a million jobs due in one second do not hold up everything else.
 const STEPS: usize = 1000;
@@ -29,11 +28,8 @@ impl Engine {
         self.timers.remove(&(when, id));
         match self.jobs.get(id).map(|job| job.state()) {
             Some(State::Delayed { .. }) => self.make_ready(id, None, out),
-            Some(State::Running { by, .. }) => {
+            Some(State::Running { .. }) => {
                 let is_silent = self.jobs.get(id).is_some_and(Job::is_silent);
-                if is_silent {
-                    self.say_silent(id, by);
-                }
                 // The worker is not told; what it still says of the job is swallowed.
                 self.put_back(id, if is_silent { Reason::LeaseExpired } else { Reason::TimedOut }, out);
             }
@@ -46,15 +42,6 @@ impl Engine {
             None => self.run_schedule(id, out),
         }
         true
-    }
-
-    /// An operator who looks at the log learns which worker to look at.
-    fn say_silent(&self, id: JobId, by: ConnId) {
-        let Worker { conn, address, client_id } = self.worker(by);
-        let handle = self.handle(id);
-        tracing::warn!(
-            "worker {conn} at {address} ({client_id:?}) said nothing of {handle} within its lease: it is taken back"
-        );
     }
 
     fn expire_function(&mut self) -> bool {

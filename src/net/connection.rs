@@ -127,8 +127,8 @@ impl Sink for Writer {
                 self.0.try_write(&chunk[..chunk.len().min(share)])?
             } else {
                 let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = bytes.chunks_vectored(&mut slices);
-                self.0.try_write_vectored(within(share, &mut slices[..count]))?
+                let count = bytes.chunks_within(share, &mut slices);
+                self.0.try_write_vectored(&slices[..count])?
             };
             bytes.advance(written);
             share -= written;
@@ -139,17 +139,6 @@ impl Sink for Writer {
 
 /// Parts of a line that leave in one write.
 const SLICES: usize = 64;
-
-/// The first of these parts that are no more than so many bytes together; one at least.
-fn within<'a, 'b>(mut share: usize, slices: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
-    let fit = slices.iter().take_while(|slice| {
-        let fits = slice.len() <= share;
-        share = share.saturating_sub(slice.len());
-        fits
-    });
-    let count = fit.count();
-    &slices[..count.max(1)]
-}
 
 /// What came of writing.
 enum Flush {

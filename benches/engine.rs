@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Buf as _;
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
-use gearhouse::engine::{Drain, Engine, Lister, Output, Record, Seed, Settings};
+use gearhouse::engine::{Drain, Engine, Lister, Load, Output, Record, Seed, Settings};
 use gearhouse::protocol::{Kind, Listing, Refusal, Request, Response, WriteBuf};
 use gearhouse::types::{ConnId, JobId, RecordNo, Timestamp};
 
@@ -37,7 +37,7 @@ impl Output for Answers {
     }
     fn hold(&mut self, _: ConnId, _: RecordNo, _: JobId) {}
     fn fill(&mut self, _: ConnId, _: JobId, _: Response<'_>) {}
-    fn load(&mut self, _: JobId) {}
+    fn load(&mut self, _: Load) {}
     fn close(&mut self, _: ConnId, _: &'static str) {}
     fn shutdown(&mut self, _: Drain) {}
 }

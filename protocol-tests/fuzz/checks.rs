@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each fuzz target calls one of these")]
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use gearhouse::engine::{Drain, Engine, Output, Record, Seed, Settings};
+use gearhouse::engine::{Drain, Engine, Load, Output, Record, Seed, Settings};
 use gearhouse::protocol::{
     Admin, Codec, Flavor, Frame, HEADER_LEN, Header, Kind, Magic, Refusal, Request, Response, WriteBuf,
 };
@@ -139,7 +139,7 @@ impl Output for Answers {
 
     fn fill(&mut self, _: ConnId, _: JobId, _: Response<'_>) {}
 
-    fn load(&mut self, _: JobId) {}
+    fn load(&mut self, _: Load) {}
 
     fn close(&mut self, _: ConnId, _: &'static str) {}
 

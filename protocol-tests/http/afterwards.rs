@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Api, serve};
 use crate::command_line::run::text;
-use crate::support::eventually;
+use crate::support::{Server, eventually};
 
 /// Reads a stream of events: their names and data.
 struct Events(BufReader<Box<dyn std::io::Read>>);
@@ -266,4 +266,36 @@ fn who_reads_events_too_slowly_is_told_how_many_there_were() {
     // And then it is up to date again.
     api.post("/api/v1/jobs", &json!({"function": "g"})).ok();
     assert_eq!(events.next().unwrap().1["function"], "g");
+}
+
+#[test]
+fn within_the_unique_window_a_job_that_ended_is_the_answer_also_after_a_restart() {
+    let files = tempfile::tempdir().unwrap();
+    let options = ["--data-dir", text(files.path())];
+    let (mut server, api) = serve(&options);
+    let headers = [("content-type", "application/json")];
+    api.send("PUT", "/api/v1/policies/f", &headers, b"{\"unique_window\": 3600}").ok();
+    let first = server.connect().submit_bg("f", "said", b"x");
+    let silent = server.connect().submit_bg("f", "silent", b"x");
+    let mut worker = server.connect();
+    worker.can_do("f");
+    for result in [&b"once"[..], b""] {
+        let handle = worker.take_job().handle;
+        worker.complete(&handle, result);
+    }
+    worker.settle();
+    let answered = |server: &Server| {
+        for (unique, handle, result) in [("said", &first, &b"once"[..]), ("silent", &silent, b"")] {
+            let mut client = server.connect();
+            assert_eq!(client.submit("f", unique, b"x"), *handle);
+            client.expect_complete(handle, result);
+        }
+    };
+    answered(&server);
+    server.signal(nix::sys::signal::Signal::SIGKILL);
+    server.wait();
+    let (server, api) = serve(&options);
+    answered(&server);
+    api.send("DELETE", &format!("/api/v1/jobs/{first}"), &[], b"").ok();
+    assert_ne!(server.connect().submit("f", "said", b"x"), first);
 }

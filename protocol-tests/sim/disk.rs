@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use gearhouse::engine::Record;
+use gearhouse::engine::{Load, Record};
 use gearhouse::store::{Reader, Store, StoreError};
 use gearhouse::types::JobId;
 
@@ -34,7 +34,7 @@ struct Plates {
     fault: Fault,
     /// The next read finds so many good rows and then this; counted from the first row that is asked for.
     bad_read: Option<(usize, BadRead)>,
-    reads: Vec<(JobId, Option<Bytes>)>,
+    reads: Vec<(Load, Option<Bytes>)>,
     replayed: Vec<Record<'static>>,
 }
 
@@ -115,7 +115,7 @@ impl Disk {
     }
 
     /// What was read since the last call, as the server got it.
-    pub fn take_reads(&self) -> Vec<(JobId, Option<Bytes>)> {
+    pub fn take_reads(&self) -> Vec<(Load, Option<Bytes>)> {
         std::mem::take(&mut self.lock().reads)
     }
 
@@ -260,7 +260,16 @@ fn without_some_payloads(record: &Record<'static>) -> Record<'static> {
 
 impl Reader for Disk {
     fn read_result(&mut self, job: JobId) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.lock().results.get(&job.0).cloned())
+        let mut plates = self.lock();
+        let is_bad = plates.bad_read.take().is_some();
+        let result = plates.results.get(&job.0).cloned();
+        let read = if is_bad { None } else { Some(result.clone().unwrap_or_default()) };
+        plates.reads.push((Load::Result(job), read));
+        if is_bad {
+            Err(StoreError::Damaged { path: "disk".into(), what: "a result".into() })
+        } else {
+            Ok(result)
+        }
     }
 
     fn read(&mut self, jobs: &[JobId], each: &mut dyn FnMut(JobId, Option<Bytes>)) -> Result<(), StoreError> {
@@ -280,7 +289,7 @@ impl Reader for Disk {
                 }
                 _ => body,
             };
-            plates.reads.push((*id, body.clone()));
+            plates.reads.push((Load::Payload(*id), body.clone()));
             if result.is_ok() {
                 each(*id, body);
             }

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use gearhouse::broker::{Broker, Committer, Loader, Next, Sinks, Wait};
-use gearhouse::engine::{Engine, Seed};
+use gearhouse::engine::{Engine, Load, Seed};
 use gearhouse::outbox::End;
 use gearhouse::types::JobId;
 
@@ -202,7 +202,7 @@ impl World<'_> {
         next == Next::Now
     }
 
-    /// One step of the thread that reads payloads. Whether there was something to read.
+    /// One step of the thread that reads payloads and results. Whether there was something to read.
     pub(super) fn load(&mut self) -> bool {
         let Some(keeper) = &mut self.keeper else { return false };
         if !keeper.loader.step(&self.broker) {
@@ -210,12 +210,15 @@ impl World<'_> {
         }
         let read = keeper.disk.take_reads();
         self.trace.line(|| {
-            let shown: Vec<_> = read.iter().map(|(id, body)| (id.0, body.is_some())).collect();
-            format!("payloads come: {shown:?}")
+            let shown: Vec<_> = read.iter().map(|(what, bytes)| (what, bytes.is_some())).collect();
+            format!("these come: {shown:?}")
         });
-        for (id, body) in &read {
-            self.seen.comes(*id);
-            self.twin.loaded(*id, body.clone(), &mut self.seen);
+        for (what, bytes) in &read {
+            self.seen.comes(*what);
+            match what {
+                Load::Payload(id) => self.twin.loaded(*id, bytes.clone(), &mut self.seen),
+                Load::Result(id) => self.twin.result_loaded(*id, bytes.clone(), &mut self.seen),
+            }
         }
         self.twin.settle(self.seen.durable());
         self.deliver(None);

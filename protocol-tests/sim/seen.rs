@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, Bytes};
-use gearhouse::engine::{Drain, Note, Output, Record, Standing, What};
+use gearhouse::engine::{Drain, Load, Note, Output, Record, Standing, What};
 use gearhouse::protocol::{Kind, Refusal, Response, WriteBuf};
 use gearhouse::types::{ConnId, JobId, RecordNo, Timestamp};
 
@@ -37,8 +37,8 @@ pub struct Seen {
     pub durable: u64,
     pub fault: Fault,
     has_store: bool,
-    /// Payloads that were asked for and have not come.
-    loads: BTreeSet<u64>,
+    /// Payloads and results that were asked for and have not come.
+    loads: BTreeSet<Load>,
     /// Up to where the log must be safe before what was taken last may leave.
     after: u64,
 }
@@ -135,8 +135,8 @@ impl Output for Seen {
         self.events.push(Event::Filled(to, job.0, encoded(&response)));
     }
 
-    fn load(&mut self, job: JobId) {
-        assert!(self.loads.insert(job.0), "the payload of {} is asked for once", job.0);
+    fn load(&mut self, what: Load) {
+        assert!(self.loads.insert(what), "{what:?} is asked for once");
     }
 
     fn close(&mut self, conn: ConnId, _reason: &'static str) {
@@ -245,13 +245,13 @@ impl Seen {
         self.notes.iter().find(|note| note.job.0 == number).is_some_and(|note| note.what == *what)
     }
 
-    /// A payload has come.
-    pub fn comes(&mut self, job: JobId) {
-        assert!(self.loads.remove(&job.0), "the payload of {} was asked for", job.0);
+    /// A payload or result has come.
+    pub fn comes(&mut self, what: Load) {
+        assert!(self.loads.remove(&what), "{what:?} was asked for");
     }
 
     pub fn all_came(&self) {
-        assert!(self.loads.is_empty(), "payloads of {:?} never came", self.loads);
+        assert!(self.loads.is_empty(), "{:?} never came", self.loads);
     }
 
     /// Takes the next packet to this connection that is no NOOP.

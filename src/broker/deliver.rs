@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Broker, turn};
-use crate::engine::{Drain, Note, Output, Record};
+use crate::engine::{Drain, Load, Note, Output, Record};
 use crate::outbox::{End, Entry, Outbox};
 use crate::protocol::{LARGE, Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
@@ -28,7 +28,7 @@ pub(super) struct Delivery<'a> {
 /// What few batches bring, seen to when the lock is free.
 #[derive(Default)]
 struct Rare {
-    to_load: Vec<JobId>,
+    to_load: Vec<Load>,
     /// Large ones: their memory may be given back to the system, page by page.
     discarded: Vec<Bytes>,
     notes: Vec<Note>,
@@ -127,8 +127,8 @@ impl Output for Delivery<'_> {
         self.with_entry(to, |entry| entry.fill(job, &response));
     }
 
-    fn load(&mut self, job: JobId) {
-        self.rare().to_load.push(job);
+    fn load(&mut self, what: Load) {
+        self.rare().to_load.push(what);
     }
 
     fn discard(&mut self, body: Bytes) {

@@ -33,7 +33,7 @@ use self::directory::Directory;
 use self::feed::Feed;
 use self::storage::Storage;
 use crate::engine::{
-    Action, Did, Drain, Engine, Lister, Output as _, Put, Seed, Settings, Undone, Undropped,
+    Action, Did, Drain, Engine, Lister, Load, Output as _, Put, Seed, Settings, Undone, Undropped,
 };
 use crate::outbox::{End, Outbox};
 use crate::policy::{Plan, Policy, Terms};
@@ -381,10 +381,13 @@ impl Broker {
         }
     }
 
-    fn loaded(&self, bodies: Vec<(JobId, Option<Bytes>)>) {
+    fn loaded(&self, read: Vec<(Load, Option<Bytes>)>) {
         self.with_engine(None, |engine, delivery| {
-            for (id, body) in bodies {
-                engine.loaded(id, body, delivery);
+            for (what, bytes) in read {
+                match what {
+                    Load::Payload(id) => engine.loaded(id, bytes, delivery),
+                    Load::Result(id) => engine.result_loaded(id, bytes, delivery),
+                }
             }
         });
     }

@@ -1,5 +1,5 @@
-//! The store's two threads: one makes records safe, the other brings payloads back into memory. Both can be driven step
-//! by step instead.
+//! The store's two threads: one makes records safe, the other brings payloads and results back into memory. Both can be
+//! driven step by step instead.
 
 use std::fmt;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -11,16 +11,17 @@ use bytes::Bytes;
 use super::Broker;
 use super::committer::Committer;
 use super::log::Log;
+use crate::engine::Load;
 use crate::store::{Reader, Store, StoreError};
 use crate::types::JobId;
 
-/// Payloads read in one go.
+/// Payloads and results read in one go.
 const MOST: usize = 512;
 
 /// What a broker with a store has.
 pub(super) struct Storage {
     pub log: Arc<Log>,
-    loads: Sender<Vec<JobId>>,
+    loads: Sender<Vec<Load>>,
     committer: Mutex<Option<JoinHandle<()>>>,
     /// For who only looks.
     viewer: Mutex<Box<dyn Reader>>,
@@ -59,10 +60,10 @@ impl Storage {
         self.viewer.lock().unwrap_or_else(PoisonError::into_inner).read_result(job)
     }
 
-    /// Asks for payloads.
-    pub fn load(&self, jobs: Vec<JobId>) {
+    /// Asks for payloads and results.
+    pub fn load(&self, wanted: Vec<Load>) {
         // The thread is gone only when the process ends.
-        let _ = self.loads.send(jobs);
+        let _ = self.loads.send(wanted);
     }
 
     /// Returns when all that was taken is safe and the store is closed.
@@ -77,10 +78,10 @@ impl Storage {
     }
 }
 
-/// Brings payloads that the engine asks for.
+/// Brings payloads and results that the engine asks for.
 pub struct Loader {
     reader: Box<dyn Reader>,
-    wanted: Receiver<Vec<JobId>>,
+    wanted: Receiver<Vec<Load>>,
 }
 
 impl Loader {
@@ -91,33 +92,47 @@ impl Loader {
     }
 
     fn run(mut self, broker: &Weak<Broker>) {
-        while let Ok(jobs) = self.wanted.recv() {
+        while let Ok(wanted) = self.wanted.recv() {
             let Some(broker) = broker.upgrade() else { return };
-            self.bring(jobs, &broker);
+            self.bring(wanted, &broker);
         }
     }
 
     /// Brings a bounded part of what is asked for. Whether anything is. For who drives the broker without threads.
     pub fn step(&mut self, broker: &Broker) -> bool {
-        let Ok(jobs) = self.wanted.try_recv() else { return false };
-        self.bring(jobs, broker);
+        let Ok(wanted) = self.wanted.try_recv() else { return false };
+        self.bring(wanted, broker);
         true
     }
 
-    fn bring(&mut self, mut jobs: Vec<JobId>, broker: &Broker) {
-        while jobs.len() < MOST
+    fn bring(&mut self, mut wanted: Vec<Load>, broker: &Broker) {
+        while wanted.len() < MOST
             && let Ok(more) = self.wanted.try_recv()
         {
-            jobs.extend(more);
+            wanted.extend(more);
         }
         // Rows lie in the order of their ids.
-        jobs.sort_unstable();
-        let mut bodies = Vec::with_capacity(jobs.len());
-        if let Err(error) = self.reader.read(&jobs, &mut |id, body| bodies.push((id, body))) {
-            tracing::error!("payloads cannot be read: {error}");
-            let read = bodies.len();
-            bodies.extend(jobs[read..].iter().map(|id| (*id, None)));
+        wanted.sort_unstable();
+        let (mut payloads, mut results) = (Vec::with_capacity(wanted.len()), Vec::new());
+        for what in wanted {
+            match what {
+                Load::Payload(id) => payloads.push(id),
+                Load::Result(id) => results.push(id),
+            }
         }
-        broker.loaded(bodies);
+        let mut read = Vec::with_capacity(payloads.len() + results.len());
+        let take = &mut |id, body| read.push((Load::Payload(id), body));
+        if let Err(error) = self.reader.read(&payloads, take) {
+            tracing::error!("payloads cannot be read: {error}");
+            let known = read.len();
+            read.extend(payloads[known..].iter().map(|id| (Load::Payload(*id), None)));
+        }
+        for id in results {
+            let result = self.reader.read_result(id);
+            let result = result.inspect_err(|error| tracing::error!("a result cannot be read: {error}"));
+            // One that was never written is empty.
+            read.push((Load::Result(id), result.ok().map(Option::unwrap_or_default)));
+        }
+        broker.loaded(read);
     }
 }

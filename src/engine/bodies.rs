@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::job::Job;
 use super::ready::Ready;
-use super::{Engine, Output};
-use crate::protocol::{Flavor, Parts, Response};
+use super::{Engine, Load, Output, reply};
+use crate::protocol::{Flavor, Handle, Kind, Parts, Response};
 use crate::types::{ConnId, FunctionId, JobId, RecordNo};
 
 /// Jobs at the head of a queue that are looked at for payloads to ask for.
@@ -37,7 +37,7 @@ impl Engine {
             job.owe(flavor);
             out.hold(conn, job.record, id);
             if !std::mem::replace(&mut job.is_loading, true) {
-                out.load(id);
+                out.load(Load::Payload(id));
             }
         }
     }
@@ -67,6 +67,28 @@ impl Engine {
         }
     }
 
+    /// The result of a job that is over has come, for those who were answered with that job: `None`, it cannot be read;
+    /// then the next submit with its unique id runs.
+    pub fn result_loaded(&mut self, id: JobId, result: Option<Bytes>, out: &mut impl Output) {
+        let over = self.jobs.get_mut(id).and_then(Job::over_mut);
+        if !over.is_some_and(|over| std::mem::take(&mut over.is_loading)) {
+            return;
+        }
+        let waiting = self.take_waiting(id);
+        match result {
+            Some(result) => {
+                let body = completion(self.handle(id), &result);
+                for conn in waiting {
+                    reply(out, conn, Response::Work { kind: Kind::WorkComplete, body: &body });
+                }
+            }
+            None => {
+                self.stop_answering(id);
+                self.tell_failed(id, &waiting, out);
+            }
+        }
+    }
+
     /// Asks for payloads of the jobs that a function will hand out next.
     pub(super) fn prefetch(&mut self, function: FunctionId, out: &mut impl Output) {
         if self.usage.evicted == 0 {
@@ -91,7 +113,7 @@ impl Engine {
                 return;
             }
             job.is_loading = true;
-            out.load(id);
+            out.load(Load::Payload(id));
         }
     }
 
@@ -128,4 +150,9 @@ impl Engine {
     fn parts<'a>(&'a self, job: &'a Job) -> Parts<'a> {
         job.content.parts(&self.functions.get(job.function).name)
     }
+}
+
+/// The body of the WORK_COMPLETE that says once more how a job ended.
+pub(super) fn completion(handle: Handle<'_>, result: &[u8]) -> Bytes {
+    handle.with_bytes(|text| [text, b"\0", result].concat()).into()
 }

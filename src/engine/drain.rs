@@ -13,7 +13,7 @@ impl Engine {
         }
         self.draining = Some(drain);
         if drain == Drain::Running {
-            self.fail_awaited(|state| !matches!(state, State::Running { .. }), out);
+            self.fail_awaited(|state| !matches!(state, State::Running { .. } | State::Over { .. }), out);
         }
     }
 

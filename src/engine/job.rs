@@ -117,6 +117,8 @@ pub(super) struct Over {
     pub result_record: RecordNo,
     /// Until when a submit with its unique id is answered with it. It stands in the index of unique ids as long.
     pub answers_until: Option<Timestamp>,
+    /// Its result is on disk only and was asked for, by those who wait for the job.
+    pub is_loading: bool,
 }
 
 /// Where a job is.

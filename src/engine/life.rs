@@ -126,6 +126,7 @@ impl Engine {
                 }),
                 result_record: RecordNo::NONE,
                 answers_until: window.map(|window| self.now.after(window)),
+                is_loading: false,
             };
         let waiting = self.take_waiting(id);
         if over.answers_until.is_none()
@@ -179,7 +180,10 @@ impl Engine {
     /// What was kept of a job that is over goes for good.
     pub(super) fn retire(&mut self, id: JobId, out: &mut impl Output) {
         self.note(id, What::Retired, out);
-        self.remove_job(id, out);
+        if let Some(job) = self.remove_job(id, out) {
+            // Their answer was still to be read.
+            self.tell_failed(id, job.waiting(), out);
+        }
     }
 
     /// What a job that ended is kept with, after a restart. Its result is on disk.
@@ -189,7 +193,8 @@ impl Engine {
         let window = window(rules, job, outcome);
         let answers_until = window.map(|window| at.after(window)).filter(|until| *until > self.now);
         let retires = at.after(time).max(answers_until.unwrap_or_default());
-        Over { outcome, at, retires, result: None, result_record: RecordNo::NONE, answers_until }
+        let (result, result_record) = (None, RecordNo::NONE);
+        Over { outcome, at, retires, result, result_record, answers_until, is_loading: false }
     }
 
     /// The rules changed: a job that is over goes at another time, perhaps now.

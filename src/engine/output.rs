@@ -51,8 +51,8 @@ pub trait Output {
     /// Gives the answer whose place was kept.
     fn fill(&mut self, to: ConnId, job: JobId, response: Response<'_>);
 
-    /// Asks for a payload; [`super::Engine::loaded`] brings it.
-    fn load(&mut self, job: JobId);
+    /// Asks for what is on disk only; [`super::Engine::loaded`] or [`super::Engine::result_loaded`] brings it.
+    fn load(&mut self, what: Load);
 
     /// Takes a body that is needed no more. To give the memory of a large one back takes long, and can be done later.
     fn discard(&mut self, _body: Bytes) {}
@@ -70,6 +70,15 @@ pub trait Output {
 
     /// Asks for the server's end, on behalf of the text command `shutdown`.
     fn shutdown(&mut self, drain: Drain);
+}
+
+/// What of a job is on disk only and needed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Load {
+    /// Its payload.
+    Payload(JobId),
+    /// What its worker said at the end.
+    Result(JobId),
 }
 
 /// How much is still done before the server ends.

@@ -65,7 +65,7 @@ impl Engine {
     /// come back beside each other if one was set aside, since its payload could not be read, or could not answer.
     fn stand_apart(&mut self, function: FunctionId, spec: &Spec, job: &mut Job) {
         let is_found = job.over().is_none_or(|over| over.answers_until.is_some());
-        let Some(other) = self.find_joined(function, spec, false).filter(|_| is_found) else { return };
+        let Some(other) = self.find_joined(function, spec).filter(|_| is_found) else { return };
         if self.jobs.get(other).is_some_and(|other| other.over().is_some()) {
             self.stop_answering(other);
         } else if let Some(over) = job.over_mut() {

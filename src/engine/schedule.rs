@@ -271,7 +271,7 @@ impl Engine {
         if self.draining.is_some() {
             return Err(Refusal::SHUTDOWN);
         }
-        let job = match self.find_joined(function, spec, false) {
+        let job = match self.find_joined(function, spec) {
             Some(answer) if self.live(answer).is_none() => return Ok(answer),
             Some(known) => self.join(known, None, out).map(|()| known)?,
             None => {
@@ -416,7 +416,7 @@ fn calendar(now: Timestamp) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Drain, Seed, Settings};
+    use crate::engine::{Drain, Load, Seed, Settings};
     use crate::protocol::{Frame, Kind, Request};
 
     fn next(fields: [&'static str; 5], now: &str) -> Result<String, Refusal> {
@@ -497,7 +497,7 @@ mod tests {
 
         fn fill(&mut self, _: ConnId, _: JobId, _: Response<'_>) {}
 
-        fn load(&mut self, _: JobId) {}
+        fn load(&mut self, _: Load) {}
 
         fn close(&mut self, _: ConnId, _: &'static str) {}
 

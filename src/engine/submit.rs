@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-
+use super::bodies::completion;
 use super::content::Content;
 use super::function::Functions;
 use super::job::Job;
 use super::unique::Key;
-use super::{Engine, Output, Record, What, refuse, reply};
+use super::{Engine, Load, Output, Record, What, refuse, reply};
 use crate::policy::Terms;
 use crate::protocol::{Kind, Mode, Refusal, Response, Spec, Submit};
 use crate::types::{ConnId, FunctionId, JobId, Printable, Priority, RecordNo, Timestamp};
@@ -56,7 +55,7 @@ impl Engine {
         };
         let waiter = matches!(mode, Mode::Foreground | Mode::ForegroundAt(_)).then_some(conn);
         let function = self.find_or_create_function(spec.function())?;
-        let id = match self.find_joined(function, &spec, waiter.is_some()) {
+        let id = match self.find_joined(function, &spec) {
             Some(id) if self.jobs.get(id).is_some_and(|job| job.over().is_some()) => {
                 return self.answer_with(id, conn, waiter, out);
             }
@@ -166,9 +165,10 @@ impl Engine {
         if self.usage.bytes + cost > self.settings.max_memory { Err(Refusal::QUEUE_FULL) } else { Ok(()) }
     }
 
-    /// One more submit is answered with a job that has ended. In the foreground nothing waits for the disk.
+    /// One more submit is answered with a job that has ended. In the foreground nothing waits for the disk, unless the
+    /// result is only there.
     fn answer_with(
-        &self,
+        &mut self,
         id: JobId,
         conn: ConnId,
         waiter: Option<ConnId>,
@@ -181,27 +181,29 @@ impl Engine {
         let handle = self.handle(id);
         let after = if waiter.is_none() { job.record } else { RecordNo::NONE };
         out.send(conn, after, Response::JobCreated(handle));
-        let result = job.over().and_then(|over| over.result.as_ref()).filter(|_| waiter.is_some());
-        if let Some(result) = result {
-            let body: Bytes = handle.with_bytes(|text| [text, b"\0", result.as_ref()].concat()).into();
-            reply(out, conn, Response::Work { kind: Kind::WorkComplete, body: &body });
+        if waiter.is_none() {
+            return Ok(());
         }
+        if let Some(result) = job.over().and_then(|over| over.result.as_ref()) {
+            let body = completion(handle, result);
+            reply(out, conn, Response::Work { kind: Kind::WorkComplete, body: &body });
+            return Ok(());
+        }
+        let Some(job) = self.jobs.get_mut(id) else { return Ok(()) };
+        job.wait(conn);
+        if job.over_mut().is_some_and(|over| !std::mem::replace(&mut over.is_loading, true)) {
+            out.load(Load::Result(id));
+        }
+        self.note_awaited(conn, id);
         Ok(())
     }
 
-    /// The live job that this submit joins, or one that has ended and whose answer is the answer to this one too. A
-    /// submit that needs the result needs it at hand.
-    pub(super) fn find_joined(
-        &mut self,
-        function: FunctionId,
-        spec: &Spec,
-        needs_result: bool,
-    ) -> Option<JobId> {
+    /// The live job that this submit joins, or one that has ended and whose answer is the answer to this one too.
+    pub(super) fn find_joined(&mut self, function: FunctionId, spec: &Spec) -> Option<JobId> {
         let key = Key::of(function, spec.unique(), spec.payload())?;
         let id = self.uniques.find(&self.jobs, function, key)?;
         let Some(over) = self.jobs.get(id)?.over() else { return Some(id) };
-        let is_answer = over.answers_until.is_some_and(|until| until > self.now)
-            && (!needs_result || over.result.is_some());
+        let is_answer = over.answers_until.is_some_and(|until| until > self.now);
         if is_answer {
             return Some(id);
         }

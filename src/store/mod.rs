@@ -66,10 +66,10 @@ pub trait Reader: Send {
     /// Nothing can be read.
     fn read(&mut self, jobs: &[JobId], each: &mut dyn FnMut(JobId, Option<Bytes>)) -> Result<(), StoreError>;
 
-    /// What the worker said at the end of a job that is kept after it: `None` if that was never written, or cannot be
-    /// trusted, which is reported by the reader. What was kept before the call is found, the newest if there were more.
+    /// What the worker said at the end of a job that is kept after it: `None` if that was never written. What was kept
+    /// before the call is found, the newest if there were more.
     ///
     /// # Errors
-    /// Nothing can be read.
+    /// What was written cannot be trusted, or nothing can be read.
     fn read_result(&mut self, job: JobId) -> Result<Option<Bytes>, StoreError>;
 }

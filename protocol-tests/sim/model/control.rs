@@ -46,7 +46,7 @@ impl Model {
                         self.fail(index, seen);
                         self.remove(index, seen);
                     }
-                    None => self.over.retain(|job| job.number != Some(number)),
+                    None => drop(self.drop_over(number, seen)),
                 }
                 Ok(Did::Deleted)
             }

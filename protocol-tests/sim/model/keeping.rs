@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use gearhouse::engine::{Origin, Outcome, Phase, Reason};
+use gearhouse::engine::{Load, Origin, Outcome, Phase, Reason};
 use gearhouse::protocol::Kind;
-use gearhouse::types::{JobId, Timestamp};
+use gearhouse::types::Timestamp;
 
 use super::super::cron;
 use super::super::seen::Seen;
@@ -140,31 +140,51 @@ impl Model {
         assert!(is_safe, "{} was acknowledged and is not safe", handle.escape_ascii());
     }
 
-    /// Payloads that were asked for have come, or cannot be read.
-    pub fn loaded(&mut self, read: &[(JobId, Option<Bytes>)], seen: &mut Seen) {
+    /// What was asked for has come, or cannot be read.
+    pub fn loaded(&mut self, read: &[(Load, Option<Bytes>)], seen: &mut Seen) {
         self.begin(self.now);
-        for (JobId(number), body) in read {
-            let Some(index) = self.index_of(*number) else {
-                if body.is_none() {
-                    self.set_aside_over(*number);
-                }
-                continue;
-            };
-            if body.is_none() {
-                self.set_aside(index, seen);
-                continue;
-            }
-            if let (Some(flavor), Some(run)) = (self.jobs[index].owed.take(), self.jobs[index].run().copied())
-            {
-                let answer = seen.filled(run.by, *number);
-                assert_eq!(
-                    answer,
-                    self.assignment(index, flavor),
-                    "the payload comes back as it was submitted"
-                );
+        for (what, bytes) in read {
+            match what {
+                Load::Payload(id) => self.payload_loaded(id.0, bytes.is_some(), seen),
+                Load::Result(id) => self.result_loaded(id.0, bytes.as_ref(), seen),
             }
         }
         self.end(seen);
+    }
+
+    fn payload_loaded(&mut self, number: u64, is_read: bool, seen: &mut Seen) {
+        let Some(index) = self.index_of(number) else {
+            if !is_read {
+                self.set_aside_over(number, seen);
+            }
+            return;
+        };
+        if !is_read {
+            return self.set_aside(index, seen);
+        }
+        if let (Some(flavor), Some(run)) = (self.jobs[index].owed.take(), self.jobs[index].run().copied()) {
+            let answer = seen.filled(run.by, number);
+            assert_eq!(answer, self.assignment(index, flavor), "the payload comes back as it was submitted");
+        }
+    }
+
+    /// Who was answered with a job that is over is told its result. One that cannot be read answers no more.
+    fn result_loaded(&mut self, number: u64, result: Option<&Bytes>, seen: &mut Seen) {
+        let Some(index) = self.over_index_of(number) else { return };
+        let waiting = std::mem::take(&mut self.over[index].waiting);
+        let handle = self.job_handle_of(&self.over[index]);
+        let State::Over(over) = &mut self.over[index].state else { return };
+        match result {
+            Some(result) => {
+                for conn in waiting {
+                    seen.packet(conn, Kind::WorkComplete, &[handle.as_bytes(), result].join(&0));
+                }
+            }
+            None => {
+                over.answers_until = None;
+                Self::tell_failed(&waiting, &handle, seen);
+            }
+        }
     }
 
     /// Who waits is told; the row stays where it is, and the next process finds it.
@@ -176,9 +196,10 @@ impl Model {
         self.set_aside.push(job);
     }
 
-    fn set_aside_over(&mut self, number: u64) {
-        if let Some(index) = self.over_index_of(number) {
-            self.set_aside.push(self.over.remove(index));
+    fn set_aside_over(&mut self, number: u64, seen: &mut Seen) {
+        if self.over_index_of(number).is_some() {
+            let job = self.drop_over(number, seen);
+            self.set_aside.push(job);
         }
     }
 

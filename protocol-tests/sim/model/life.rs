@@ -172,7 +172,15 @@ impl Model {
     pub(super) fn retire(&mut self, number: u64, seen: &mut Seen) {
         let index = self.over_index_of(number).expect("what is retired is over");
         self.must_note(&self.over[index], What::Retired, seen);
-        self.over.remove(index);
+        self.drop_over(number, seen);
+    }
+
+    /// What was kept of a job goes. Who was answered with it and waits for its result still is told that there is none.
+    pub(super) fn drop_over(&mut self, number: u64, seen: &mut Seen) -> Job {
+        let index = self.over_index_of(number).expect("it is over");
+        let job = self.over.remove(index);
+        Self::tell_failed(&job.waiting, &self.job_handle_of(&job), seen);
+        job
     }
 
     /// Jobs of this function that are over and ended alike, whatever the reason of a failure.

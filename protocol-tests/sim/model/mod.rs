@@ -135,7 +135,7 @@ impl Model {
         self.answer_call(conn);
         self.unregister(conn, |_| true);
         self.peer(conn).is_stopping = false;
-        for job in &mut self.jobs {
+        for job in self.jobs.iter_mut().chain(&mut self.over) {
             job.waiting.retain(|waiting| *waiting != conn);
         }
         for job in self.jobs.iter().filter(|job| !job.is_wanted() && !job.is_running()) {
@@ -222,7 +222,7 @@ impl Model {
         if self.draining != Some(Drain::Running) {
             self.draining = Some(drain);
             if drain == Drain::Running {
-                self.fail_awaited(|job| !job.is_running(), seen);
+                self.fail_awaited(|job| !job.is_running() && job.over().is_none(), seen);
             }
         }
         self.end(seen);
@@ -270,7 +270,12 @@ impl Model {
 
     /// How many foreground submits of this connection wait for their end.
     pub fn awaited_by(&self, conn: ConnId) -> usize {
-        self.jobs.iter().flat_map(|job| &job.waiting).filter(|waiting| **waiting == conn).count()
+        self.jobs
+            .iter()
+            .chain(&self.over)
+            .flat_map(|job| &job.waiting)
+            .filter(|waiting| **waiting == conn)
+            .count()
     }
 
     /// Whether this connection holds a job.

@@ -59,7 +59,7 @@ impl Model {
         }
         self.find_or_create_function(&submit.function)?;
         let is_kept = !submit.is_foreground();
-        if let Some(index) = self.answer_to(submit, !is_kept) {
+        if let Some(index) = self.answer_to(submit) {
             return self.answer_with(index, conn, is_kept, seen);
         }
         let index = match self.joined(submit) {
@@ -109,7 +109,7 @@ impl Model {
     }
 
     /// The job that is over and the answer to this submit, if there is one; one that cannot answer never will again.
-    fn answer_to(&mut self, submit: &Submit, needs_result: bool) -> Option<usize> {
+    fn answer_to(&mut self, submit: &Submit) -> Option<usize> {
         let now = self.now;
         let mut alike = self.over.iter_mut().enumerate().filter(|(_, job)| {
             let payload = if submit.unique == "-" { submit.payload.clone() } else { Bytes::new() };
@@ -117,7 +117,7 @@ impl Model {
         });
         alike.find_map(|(index, job)| {
             let State::Over(over) = &mut job.state else { return None };
-            over.answers_until.take_if(|until| *until <= now || needs_result && over.result.is_none());
+            over.answers_until.take_if(|until| *until <= now);
             over.answers_until.map(|_| index)
         })
     }
@@ -136,9 +136,15 @@ impl Model {
         let handle = self.handle(job.number.expect("it was named"));
         let record = if is_kept { job.record } else { 0 };
         seen.packet_after(conn, record, Kind::JobCreated, handle.as_bytes());
-        if !is_kept {
-            let result = job.over().and_then(|over| over.result.clone()).expect("it is at hand");
-            seen.packet(conn, Kind::WorkComplete, &[handle.as_bytes(), &result].join(&0));
+        if is_kept {
+            return Ok(());
+        }
+        match job.over().and_then(|over| over.result.clone()) {
+            Some(result) => seen.packet(conn, Kind::WorkComplete, &[handle.as_bytes(), &result].join(&0)),
+            None => {
+                assert!(job.kept, "what is not on the disk is at hand");
+                self.over[index].waiting.push(conn);
+            }
         }
         Ok(())
     }
@@ -218,7 +224,7 @@ impl Model {
         if is_draining {
             return;
         }
-        if self.answer_to(&submit, false).is_some() {
+        if self.answer_to(&submit).is_some() {
             return;
         }
         // What cannot be kept is left out this time.

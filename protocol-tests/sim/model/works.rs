@@ -1,5 +1,7 @@
 //! What becomes of a job: handed out, worked on, lost, ended.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use gearhouse::engine::Output as _;
 use gearhouse::engine::{Reason, What};
@@ -272,16 +274,21 @@ impl Model {
 
     /// Tells all who wait that the job failed.
     pub(super) fn fail(&self, index: usize, seen: &mut Seen) {
-        for waiting in &self.jobs[index].waiting {
-            seen.packet(*waiting, Kind::WorkFail, self.job_handle(index).as_bytes());
-        }
+        Self::tell_failed(&self.jobs[index].waiting, &self.job_handle(index), seen);
     }
 
     /// The server ends: no one waits any more for these jobs.
     pub(super) fn fail_awaited(&mut self, which: impl Fn(&Job) -> bool, seen: &mut Seen) {
-        let awaited = self.jobs.iter().filter(|job| !job.waiting.is_empty() && which(job));
-        for number in awaited.filter_map(|job| job.number).collect::<Vec<_>>() {
-            let index = self.index_of(number).expect("no other job ends");
+        let all = self.jobs.iter().chain(&self.over);
+        let awaited = all.filter(|job| !job.waiting.is_empty() && which(job)).filter_map(|job| job.number);
+        for number in awaited.collect::<BTreeSet<_>>() {
+            let Some(index) = self.index_of(number) else {
+                let index = self.over_index_of(number).expect("no other job ends");
+                let (waiting, handle) =
+                    (std::mem::take(&mut self.over[index].waiting), self.job_handle_of(&self.over[index]));
+                Self::tell_failed(&waiting, &handle, seen);
+                continue;
+            };
             self.fail(index, seen);
             self.jobs[index].waiting.clear();
             if !self.jobs[index].kept {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
 use super::append::key;
-use super::{from_sqlite, is_damage, row};
+use super::row::{self, BadRow};
+use super::{from_sqlite, is_damage};
 use crate::store::{Reader, StoreError};
 use crate::types::JobId;
 
@@ -58,19 +59,18 @@ impl SqliteReader {
 }
 
 impl SqliteReader {
-    fn result(&mut self, job: JobId) -> rusqlite::Result<Option<Bytes>> {
+    /// `Err` within: it is damaged.
+    fn result(&mut self, job: JobId) -> rusqlite::Result<Result<Option<Bytes>, BadRow>> {
         let mut select = self.connection.prepare_cached("SELECT body FROM result WHERE id = ?1")?;
         let mut rows = select.query([key(job)])?;
-        let found = match rows.next() {
-            Err(error) if is_damage(&error) => None,
-            Ok(None) => return Ok(None),
-            other => other?,
-        };
-        let body = found.and_then(|found| row::read_result(job, row::bytes(found, 0)).ok());
-        if body.is_none() {
-            tracing::error!("{}: the result of job {} is damaged", self.path.display(), job.0);
+        match rows.next() {
+            Err(error) if is_damage(&error) => Ok(Err(BadRow)),
+            Ok(Some(found)) => {
+                let body = row::read_result(job, row::bytes(found, 0));
+                Ok(body.map(|body| Some(Bytes::copy_from_slice(body))))
+            }
+            other => other.map(|_| Ok(None)),
         }
-        Ok(body.map(Bytes::copy_from_slice))
     }
 }
 
@@ -78,7 +78,12 @@ impl Reader for SqliteReader {
     fn read(&mut self, jobs: &[JobId], each: &mut dyn FnMut(JobId, Option<Bytes>)) -> Result<(), StoreError> {
         self.read_all(jobs, each).map_err(|error| from_sqlite(&self.path, &error))
     }
+
     fn read_result(&mut self, job: JobId) -> Result<Option<Bytes>, StoreError> {
-        self.result(job).map_err(|error| from_sqlite(&self.path, &error))
+        let result = self.result(job).map_err(|error| from_sqlite(&self.path, &error))?;
+        result.map_err(|BadRow| {
+            let what = format!("the result of job {}", job.0);
+            StoreError::Damaged { path: self.path.clone(), what }
+        })
     }
 }

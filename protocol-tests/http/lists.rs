@@ -308,3 +308,38 @@ fn having(object: &Value, other: &Value) -> Value {
     let fields = object.as_object().expect("it is an object").iter().filter(has);
     fields.map(|(name, value)| (name.clone(), value.clone())).collect::<serde_json::Map<_, _>>().into()
 }
+
+#[test]
+fn a_unique_id_finds_its_jobs_wherever_they_are() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let (mut peer, mut worker) = (server.connect(), server.connect());
+    worker.can_do("f");
+    let act = |job: &str, action: &str| api.post(&format!("/api/v1/jobs/{job}/{action}"), &json!({})).ok();
+    let mut submit = || peer.submit_bg("f", "u", b"x");
+    let failed = submit();
+    worker.take_job();
+    worker.fail(&failed);
+    worker.settle();
+    let cancelled = submit();
+    act(&cancelled, "cancel");
+    let retried = submit();
+    act(&retried, "cancel");
+    let cancelling = submit();
+    worker.take_job();
+    act(&cancelling, "cancel");
+    let queued = submit();
+    act(&retried, "retry");
+    for (filter, found) in [
+        ("", vec![&queued, &retried, &cancelling, &cancelled, &failed]),
+        ("&limit=1", vec![&queued, &retried, &cancelling, &cancelled, &failed]),
+        ("&limit=2&function=f", vec![&queued, &retried, &cancelling, &cancelled, &failed]),
+        ("&state=failed", vec![&failed]),
+        ("&state=cancelled&limit=1", vec![&cancelled]),
+        ("&state=cancelling", vec![&cancelling]),
+        ("&state=queued&limit=1", vec![&queued, &retried]),
+        ("&worker=2", vec![&cancelling]),
+        ("&function=g", vec![]),
+    ] {
+        assert_eq!(handles(&api.all(&format!("/api/v1/jobs?unique=u{filter}"))), found, "{filter}");
+    }
+}

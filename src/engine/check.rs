@@ -25,6 +25,7 @@ impl Engine {
     pub fn check_empty(&self) {
         assert_eq!((self.jobs.len(), self.running), (0, 0), "jobs, running jobs");
         assert_eq!((self.over.len(), self.broken_off.len()), (0, 0), "jobs that are over, jobs broken off");
+        assert_eq!(self.apart.len(), 0, "jobs that none joins");
         assert_eq!(self.timers.len(), self.schedules.len(), "only schedules may have timers");
         assert_eq!(self.uniques.len(), 0, "unique ids");
         assert_eq!(self.functions.ready_len(), 0, "functions with ready jobs");
@@ -76,6 +77,7 @@ impl Engine {
             }
             let is_wanted = job.kept || !job.waiting().is_empty() || job.is_running() || job.over().is_some();
             assert!(is_wanted, "{id:?} is wanted by someone");
+            assert_eq!(self.apart.contains(&id), job.never_joined, "{id:?} stands apart if none joins it");
             let key = Key::of(job.function, job.content.unique(), job.content.payload());
             let is_found = !job.never_joined && job.over().is_none_or(|over| over.answers_until.is_some());
             let known = key.map(|key| self.uniques.find(&self.jobs, job.function, key) == Some(id));

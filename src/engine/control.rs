@@ -118,6 +118,7 @@ impl Engine {
                 }
                 if let Some(job) = self.jobs.get_mut(id) {
                     job.never_joined = true;
+                    self.apart.insert(id);
                 }
                 self.note(id, What::Cancelling, out);
                 self.persist_standing(id, out);
@@ -182,6 +183,11 @@ impl Engine {
         let is_taken = self.is_unique_taken(id);
         if let Some(job) = self.jobs.get_mut(id) {
             job.never_joined = is_taken;
+            if is_taken {
+                self.apart.insert(id)
+            } else {
+                self.apart.remove(&id)
+            };
             job.forget_attempts();
         }
         self.make_ready(id, None, out);

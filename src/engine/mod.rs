@@ -92,6 +92,8 @@ pub struct Engine {
     /// Jobs that are over and kept, in the order of their ends.
     over: BTreeSet<(Timestamp, JobId)>,
     held: BTreeSet<JobId>,
+    /// Jobs that no submit joins, whatever their unique ids.
+    apart: BTreeSet<JobId>,
     recents: Recents,
     policies: Policies,
     /// How far the jobs have been looked through since a policy changed.
@@ -132,6 +134,7 @@ impl Engine {
             to_evict: VecDeque::new(),
             over: BTreeSet::new(),
             held: BTreeSet::new(),
+            apart: BTreeSet::new(),
             recents: Recents::default(),
             policies: Policies::new(&settings.policies),
             review: None,
@@ -231,6 +234,9 @@ impl Engine {
     fn remove_job(&mut self, id: JobId, out: &mut impl Output) -> Option<Job> {
         let mut job = self.jobs.remove(id)?;
         self.uniques.remove(id, &job);
+        if job.never_joined {
+            self.apart.remove(&id);
+        }
         self.leave_state(id, &mut job, out);
         for conn in job.waiting() {
             if let Some(peer) = self.peers.get_mut(*conn) {

@@ -57,13 +57,13 @@ impl Engine {
             Phase::Running | Phase::Cancelling => self.broken_off.push((id, standing.phase)),
             Phase::Over { outcome, at } => job.end(self.over_again(&job, outcome, at)),
         }
-        self.stand_apart(function, &spec, &mut job);
+        self.stand_apart(function, id, &spec, &mut job);
         self.insert(id, job);
     }
 
     /// Of several jobs with one unique id one only stands in the index: the first that is not over, else the last. They
     /// come back beside each other if one was set aside, since its payload could not be read, or could not answer.
-    fn stand_apart(&mut self, function: FunctionId, spec: &Spec, job: &mut Job) {
+    fn stand_apart(&mut self, function: FunctionId, id: JobId, spec: &Spec, job: &mut Job) {
         let is_found = job.over().is_none_or(|over| over.answers_until.is_some());
         let Some(other) = self.find_joined(function, spec).filter(|_| is_found) else { return };
         if self.jobs.get(other).is_some_and(|other| other.over().is_some()) {
@@ -72,6 +72,7 @@ impl Engine {
             over.answers_until = None;
         } else {
             job.never_joined = true;
+            self.apart.insert(id);
         }
     }
 

@@ -95,6 +95,9 @@ impl Engine {
 impl JobFilter<'_> {
     /// Where the list with this filter begins.
     pub fn first(&self) -> JobCursor {
+        if self.indexed_unique().is_some() {
+            return JobCursor::Number(JobId(0));
+        }
         match (self.state, self.worker, self.exact_function()) {
             (_, Some(worker), _) => JobCursor::Running(worker, JobId(0)),
             (Some(JobState::Running | JobState::Cancelling), ..) => JobCursor::Running(ConnId(0), JobId(0)),
@@ -114,6 +117,9 @@ impl JobFilter<'_> {
                 JobCursor::Running(..) | JobCursor::Due(..) | JobCursor::Held(..) | JobCursor::Over(..),
             ) => self.state.is_none(),
             (_, JobCursor::Recent(..)) => self.ends_with_recent(),
+            (JobCursor::Number(_), JobCursor::Over(..)) => {
+                self.indexed_unique().is_some() && self.may_be_over()
+            }
             (JobCursor::Running(..), JobCursor::Running(conn, _)) => {
                 self.worker.is_none_or(|worker| worker == conn)
             }
@@ -124,6 +130,11 @@ impl JobFilter<'_> {
     /// Whether those that succeeded lately come last.
     fn ends_with_recent(&self) -> bool {
         self.state.is_none_or(|state| state == JobState::Succeeded) && self.worker.is_none()
+    }
+
+    /// Whether those that are over and kept may fit.
+    fn may_be_over(&self) -> bool {
+        self.state.is_none_or(JobState::is_over) && self.worker.is_none()
     }
 
     fn exact_function(&self) -> Option<&[u8]> {
@@ -163,16 +174,8 @@ impl Looking<'_> {
                 None => self.recent(LATEST, JobId(u64::MAX)).filter(|_| self.rows.is_empty()),
             };
         }
-        if let Some(unique) = filter.indexed_unique()
-            && !matches!(from, JobCursor::Recent(..))
-        {
-            // At most one for each function: a piece that is at its end.
-            for id in engine.uniques.all(&engine.jobs, unique, self.bounds.looks) {
-                self.look(id);
-            }
-            return self.then_recent();
-        }
         match from {
+            JobCursor::Number(from) if let Some(unique) = filter.indexed_unique() => self.named(unique, from),
             JobCursor::Number(from) => {
                 for (id, job) in engine.jobs.from(from) {
                     if self.is_done() {
@@ -213,6 +216,32 @@ impl Looking<'_> {
             JobCursor::Over(at, id) => self.over(at, id),
             JobCursor::Recent(at, id) => self.recent(at, id),
         }
+    }
+
+    /// Those with this unique id. The index knows the live ones, at most one for each function, but for a few that stand
+    /// apart; those that are over are gone through.
+    fn named(&mut self, unique: &[u8], from: JobId) -> Option<JobCursor> {
+        let (engine, filter) = (self.engine, self.filter);
+        if filter.state.is_none_or(|state| !state.is_over()) {
+            let indexed = if from == JobId(0) {
+                engine.uniques.all(&engine.jobs, unique, self.bounds.looks)
+            } else {
+                Vec::new()
+            };
+            let is_live = |id: &JobId| engine.jobs.get(*id).is_some_and(|job| job.over().is_none());
+            for id in indexed.into_iter().filter(is_live) {
+                self.look(id);
+            }
+            for id in engine.apart.range(from.max(JobId(1))..) {
+                if self.is_done() {
+                    return Some(JobCursor::Number(*id));
+                }
+                if is_live(id) {
+                    self.look(*id);
+                }
+            }
+        }
+        if filter.may_be_over() { self.go_on(JobCursor::Over(LATEST, JobId(u64::MAX))) } else { None }
     }
 
     /// The latest first.

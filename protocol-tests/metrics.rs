@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use gearhouse::broker::{Broker, Next, Sinks};
-use gearhouse::engine::{Seed, Settings};
+use gearhouse::engine::{Action, Did, Seed, Settings};
 use gearhouse::observe::{Format, Watch, render};
+use gearhouse::policy::Policy;
 use gearhouse::protocol::{Frame, Kind, Request};
 use gearhouse::store::memory::MemoryStore;
 use gearhouse::types::{JobId, Timestamp};
@@ -192,6 +193,42 @@ fn what_happened_to_jobs_is_told_by_function_and_in_all() {
     ] {
         assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
     }
+}
+
+#[test]
+fn what_is_held_paused_limited_and_how_long_it_waits_is_told() {
+    let house = House::new();
+    let limits = Policy {
+        paused: Some(true),
+        max_running: Some(3),
+        max_waiting_bytes: Some(1000),
+        rate: Some(0.5),
+        ..Policy::default()
+    };
+    house.broker.set_policy(NOON, "slow*", Some(limits)).0.expect("it is kept nowhere");
+    house.say(&[(Kind::SubmitJobBg, &[b"slow", b"", b"x"]), (Kind::SubmitJobBg, &[b"slow", b"", b"x"])]);
+    let (done, _) = house.broker.control(NOON, &[JobId(1)], Action::Hold);
+    assert_eq!(done, [Ok(Did::Held)]);
+    let due = (NOON.as_secs() + 2).to_string();
+    house.say(&[(Kind::SubmitJobEpoch, &[b"later", b"", due.as_bytes(), b"x"])]);
+    house.broker.advance(NOON.after(Duration::from_secs(2)));
+    let page = house.page(Format::Prometheus, Watch::FUNCTIONS);
+    for line in [
+        "gearhouse_function_oldest_queued_age_seconds{function=\"later\"} 3.0",
+        "gearhouse_function_oldest_queued_age_seconds{function=\"slow\"} 5.0",
+        "gearman_jobs{function=\"slow\"} 2",
+        "gearman_jobs_waiting{function=\"slow\"} 2",
+        "gearhouse_function_jobs_queued{function=\"slow\",priority=\"normal\"} 1",
+        "gearhouse_function_jobs_held{function=\"slow\"} 1",
+        "gearhouse_function_paused{function=\"slow\"} 1",
+        "gearhouse_function_limit{function=\"slow\",limit=\"max_running\"} 3.0",
+        "gearhouse_function_limit{function=\"slow\",limit=\"max_waiting_bytes\"} 1000.0",
+        "gearhouse_function_limit{function=\"slow\",limit=\"rate\"} 0.5",
+        "gearhouse_jobs_held 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+    }
+    assert!(!page.contains("limit=\"max_waiting\""), "what is not limited has no series");
 }
 
 #[test]

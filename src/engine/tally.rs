@@ -3,10 +3,13 @@
 //!
 //! Plain numbers under the engine's own lock; nothing here is made for a function that had no job.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::function::{Function, Functions};
 use super::{Engine, Outcome, Reason};
+use crate::policy::Rules;
 use crate::protocol::MaxQueue;
 use crate::types::{FunctionId, Priority, Timestamp};
 
@@ -163,12 +166,12 @@ pub struct SeenFunction {
     pub running: usize,
     /// Connections that registered it.
     pub workers: usize,
-    /// When the first of the jobs that may be handed out was submitted.
+    /// Since when the first of the jobs that may be handed out could be.
     pub oldest: Option<Timestamp>,
     /// Most jobs that it may have, by priority.
     pub limits: MaxQueue,
-    /// Nothing is handed out, by its policy.
-    pub paused: bool,
+    /// What its policies say.
+    pub rules: Arc<Rules>,
     /// What happened to its jobs; `None`: nothing.
     pub counts: Option<Box<Counts>>,
 }
@@ -251,7 +254,7 @@ impl Function {
             workers: self.workers,
             oldest: None,
             limits: self.limits,
-            paused: self.rules.paused,
+            rules: Arc::clone(&self.rules),
             counts: self.counts.clone(),
         }
     }

@@ -27,7 +27,7 @@ pub struct Level {
     pub scheduled: u64,
     /// Workers.
     pub workers: u64,
-    /// When the first of the jobs that may be handed out was submitted.
+    /// Since when the first of the jobs that may be handed out could be.
     pub oldest: Option<Timestamp>,
 }
 
@@ -85,7 +85,7 @@ pub struct Sample {
     pub scheduled: Gauge,
     /// Workers.
     pub workers: Gauge,
-    /// When the first of the jobs that could be handed out at its end was submitted.
+    /// Since when the first of the jobs that could be handed out at its end could be.
     pub oldest: Option<Timestamp>,
     /// The largest age of such a job, in microseconds.
     pub oldest_age: u64,

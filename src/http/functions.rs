@@ -45,7 +45,7 @@ struct Function {
     running: usize,
     /// Jobs that are over and kept.
     kept: Kept,
-    /// When the first of those that may be handed out was submitted.
+    /// Since when the first of those that may be handed out could have been.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     oldest_queued: Option<Moment>,

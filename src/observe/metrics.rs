@@ -14,6 +14,7 @@ use super::{Function, Snapshot};
 use crate::broker::{StoreFacts, StoreState};
 use crate::engine::{ByReason, Counts, Histogram, Reason};
 use crate::machine;
+use crate::policy::Rules;
 use crate::types::{Printable, Priority};
 
 /// How a page may be written.
@@ -125,13 +126,17 @@ impl Page {
                 })
             })
         };
-        let ready = |function: &Function| function.seen.ready.iter().sum::<usize>();
         let scheduled = |function: &Function| function.seen.scheduled.iter().sum::<usize>();
-        gauge(names::JOBS, &|function| ready(function) + scheduled(function) + function.seen.running)?;
+        let waiting = |function: &Function| {
+            function.seen.ready.iter().sum::<usize>() + scheduled(function) + function.seen.held
+        };
+        gauge(names::JOBS, &|function| waiting(function) + function.seen.running)?;
         gauge(names::RUNNING, &|function| function.seen.running)?;
-        gauge(names::WAITING, &|function| ready(function) + scheduled(function))?;
+        gauge(names::WAITING, &waiting)?;
         gauge(names::WORKERS, &|function| function.seen.workers)?;
         gauge(names::FUNCTION_SCHEDULED, &scheduled)?;
+        gauge(names::FUNCTION_HELD, &|function| function.seen.held)?;
+        gauge(names::FUNCTION_PAUSED, &|function| usize::from(function.seen.rules.paused))?;
 
         out.family(names::FUNCTION_QUEUED, MetricType::Gauge, |metric| {
             each_priority(metric, &functions, |function, priority| {
@@ -142,6 +147,15 @@ impl Page {
             each_priority(metric, &functions, |function, priority| {
                 function.seen.limits[priority as usize].map(i64::from)
             })
+        })?;
+        out.family(names::FUNCTION_BOUND, MetricType::Gauge, |metric| {
+            for (label, function) in &functions {
+                for (bound, number) in bounds(&function.seen.rules) {
+                    let labels = [("function", label.as_str()), ("limit", bound)];
+                    metric.encode_family(&labels)?.encode_gauge(&number)?;
+                }
+            }
+            Ok(())
         })?;
         out.family(names::FUNCTION_OLDEST, MetricType::Gauge, |metric| {
             for (label, function) in &functions {
@@ -205,6 +219,7 @@ impl Page {
             Priority::ALL.map(|priority| (priority.name(), self.snapshot.ready[priority as usize] as i64));
         out.gauges(names::QUEUED, "priority", &ready)?;
         out.gauge(names::SCHEDULED, self.snapshot.scheduled as i64)?;
+        out.gauge(names::HELD, self.snapshot.held as i64)?;
         out.gauge(names::ALL_RUNNING, totals.running as i64)?;
         out.gauge(names::STORED_ONLY, totals.on_disk_only as i64)?;
         out.gauge(names::SCHEDULES, totals.schedules as i64)?;
@@ -241,6 +256,17 @@ fn of_store(out: &mut Out<'_>, store: &StoreFacts) -> fmt::Result {
     out.family(names::STORE_SYNCING, MetricType::Counter, |metric| {
         metric.encode_counter(&syncing, None::<&Exemplar<NoLabelSet, f64>>)
     })
+}
+
+/// What a policy bounds, by its rules' names, and the bounds.
+fn bounds(rules: &Rules) -> impl Iterator<Item = (&'static str, f64)> {
+    let bounds = [
+        ("max_running", rules.max_running.map(|most| most as f64)),
+        ("max_waiting", rules.max_waiting.map(|most| most as f64)),
+        ("max_waiting_bytes", rules.max_waiting_bytes.map(|most| most as f64)),
+        ("rate", rules.spacing.map(|spacing| spacing.as_secs_f64().recip())),
+    ];
+    bounds.into_iter().filter_map(|(name, bound)| Some((name, bound?)))
 }
 
 /// A family of three series a function.

@@ -21,16 +21,20 @@ names! {
     // The names that exporters for gearmand use, unchanged.
     UP = "gearman_up", "Whether the server answers: always 1 on a page of its own";
     VERSION = "gearman_version", "The version of the server";
-    JOBS = "gearman_jobs", "Jobs of the function that are not over: waiting, scheduled and running";
+    JOBS = "gearman_jobs", "Jobs of the function that are not over: waiting and running";
     RUNNING = "gearman_jobs_running", "Jobs of the function that workers have";
-    WAITING = "gearman_jobs_waiting", "Jobs of the function that no worker has: waiting and scheduled";
+    WAITING = "gearman_jobs_waiting", "Jobs of the function that no worker has: queued, scheduled and held";
     WORKERS = "gearman_workers", "Connections that registered the function";
 
     // One function's.
     FUNCTION_QUEUED = "gearhouse_function_jobs_queued", "Jobs of the function that may be handed out, by priority";
     FUNCTION_SCHEDULED = "gearhouse_function_jobs_scheduled", "Jobs of the function that are not due yet";
+    FUNCTION_HELD = "gearhouse_function_jobs_held",
+        "Jobs of the function that wait until an operator releases them";
     FUNCTION_OLDEST = "gearhouse_function_oldest_queued_age_seconds",
-        "How long ago the first job in the function's line was submitted";
+        "For how long the first job in the function's line could have been handed out";
+    FUNCTION_PAUSED = "gearhouse_function_paused", "1 while nothing of the function is handed out, by its policy";
+    FUNCTION_BOUND = "gearhouse_function_limit", "What the function's policy bounds, if it does";
     FUNCTION_LIMIT = "gearhouse_function_jobs_limit", "Most jobs that the function may have, by priority, if limited";
     FUNCTION_SUBMITTED = "gearhouse_function_jobs_submitted", "Jobs that were made";
     FUNCTION_COALESCED = "gearhouse_function_jobs_coalesced", "Submits that joined a job instead";
@@ -48,6 +52,7 @@ names! {
     NOT_SHOWN = "gearhouse_functions_not_shown", "Functions that have no series of their own here: there are too many";
     QUEUED = "gearhouse_jobs_queued", "Jobs that may be handed out, by priority";
     SCHEDULED = "gearhouse_jobs_scheduled", "Jobs that are not due yet";
+    HELD = "gearhouse_jobs_held", "Jobs that wait until an operator releases them";
     ALL_RUNNING = "gearhouse_jobs_running", "Jobs that workers have";
     STORED_ONLY = "gearhouse_jobs_payload_on_disk", "Jobs whose payloads are on disk only";
     SCHEDULES = "gearhouse_schedules", "Recurring jobs";

@@ -44,6 +44,7 @@ struct Sum {
     counts: Counts,
     ready: [usize; 3],
     scheduled: usize,
+    held: usize,
     workers: usize,
 }
 
@@ -60,6 +61,8 @@ pub struct Snapshot {
     pub ready: [usize; 3],
     /// Jobs that are not due yet.
     pub scheduled: usize,
+    /// Jobs that wait until an operator releases them.
+    pub held: usize,
     /// What the store is doing, if there is one.
     pub store: Option<StoreFacts>,
     /// How the history goes, if there is one.
@@ -107,7 +110,7 @@ pub struct Change {
     pub running: usize,
     /// Connections that registered it; in all: registrations.
     pub workers: usize,
-    /// When the first of the jobs that may be handed out was submitted.
+    /// Since when the first of the jobs that may be handed out could be.
     pub oldest: Option<Timestamp>,
     /// What happened to jobs meanwhile.
     pub counts: Counts,
@@ -136,6 +139,7 @@ impl Watch {
             counts,
             ready: table.sum.ready,
             scheduled: table.sum.scheduled,
+            held: table.sum.held,
             store: reading.store,
             history: None,
             traces: None,
@@ -220,7 +224,7 @@ impl Table {
         }
     }
 
-    /// When the first job of all lines was submitted.
+    /// Since when the first job of all lines could have been handed out.
     fn oldest(&self) -> Option<Timestamp> {
         self.oldest.first_key_value().map(|(oldest, _)| *oldest)
     }
@@ -242,7 +246,8 @@ impl Table {
 /// choice hardly changes from one time to the next.
 fn weight(seen: &SeenFunction) -> u64 {
     let ever = seen.counts.as_ref().map_or(0, |counts| counts.submitted + counts.started);
-    ever + (seen.ready.iter().sum::<usize>() + seen.scheduled.iter().sum::<usize>() + seen.running) as u64
+    let waiting = seen.ready.iter().sum::<usize>() + seen.scheduled.iter().sum::<usize>() + seen.held;
+    ever + (waiting + seen.running) as u64
 }
 
 impl Change {
@@ -278,6 +283,7 @@ impl Sum {
             *sum += ready;
         }
         self.scheduled += seen.scheduled.iter().sum::<usize>();
+        self.held += seen.held;
         self.workers += seen.workers;
     }
 
@@ -289,6 +295,7 @@ impl Sum {
             *sum -= ready;
         }
         self.scheduled -= seen.scheduled.iter().sum::<usize>();
+        self.held -= seen.held;
         self.workers -= seen.workers;
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Bounds, Piece, is_visible};
 use crate::engine::function::Function;
+use crate::engine::job::Job;
 use crate::engine::peer::Sleep;
 use crate::engine::ready::Ready;
 use crate::engine::{Counts, Engine};
@@ -105,10 +106,10 @@ impl Engine {
         }
     }
 
-    /// When the first of a function's jobs that may be handed out was submitted.
+    /// Since when the first of a function's jobs that may be handed out could be.
     pub(in crate::engine) fn oldest_queued(&self, function: &Function) -> Option<Timestamp> {
         let firsts = function.ready.iter().filter_map(Ready::first);
-        let oldest = firsts.filter_map(|id| self.jobs.get(id)).map(|job| job.submitted).min();
+        let oldest = firsts.filter_map(|id| self.jobs.get(id)).map(Job::ready_since).min();
         // An older version did not write it down.
         oldest.filter(|oldest| oldest.as_micros() > 0)
     }

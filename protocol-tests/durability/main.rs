@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::disallowed_methods)] // deadlines of real processes are measured with the real clock
 
+mod attempts;
 mod conformance;
 mod disk;
 mod formats;

@@ -25,17 +25,25 @@ const AHEAD_BYTES: u64 = 4 << 20;
 const STEPS: usize = 256;
 
 impl Engine {
-    /// Answers a grab, now or when the payload has come.
-    pub(super) fn hand_out(&mut self, conn: ConnId, id: JobId, flavor: Flavor, out: &mut impl Output) {
+    /// Answers a grab, now or when the payload has come, and not before the record of its start is safe, if there is one
+    /// to wait for.
+    pub(super) fn hand_out(
+        &mut self,
+        conn: ConnId,
+        id: JobId,
+        flavor: Flavor,
+        started: RecordNo,
+        out: &mut impl Output,
+    ) {
         let Some(job) = self.jobs.get(id) else { return };
         if job.content.is_whole() {
             let (handle, parts) = (self.handle(id), self.parts(job));
             // No one was told of a job whose record is lost: it may run, or it would cost every worker its connection.
             let after = if out.is_lost(job.record) { RecordNo::NONE } else { job.record };
-            out.send(conn, after, Response::Assign { flavor, handle, parts });
+            out.send(conn, after.max(started), Response::Assign { flavor, handle, parts });
         } else if let Some(job) = self.jobs.get_mut(id) {
             job.owe(flavor);
-            out.hold(conn, job.record, id);
+            out.hold(conn, job.record.max(started), id);
             if !std::mem::replace(&mut job.is_loading, true) {
                 out.load(Load::Payload(id));
             }

@@ -1,9 +1,10 @@
 //! GRAB_JOB*: the best job over all that a worker can do (reference, section 3.3).
 
 use super::job::Job;
+use super::life::attempts_of;
 use super::{Engine, Output, Record, What, reply};
 use crate::protocol::{Flavor, Response};
-use crate::types::{ConnId, FunctionId};
+use crate::types::{ConnId, FunctionId, RecordNo};
 
 impl Engine {
     /// Answers with one JOB_ASSIGN* or NO_JOB.
@@ -66,9 +67,13 @@ impl Engine {
         peer.ties_mut().holds.insert(id);
         job.run_by(conn, self.now, timeout, lease);
         let deadline = job.deadline();
+        let mut started = RecordNo::NONE;
         if job.kept && out.keeps() {
-            // Not waited for: if it is lost with the process, this attempt does not count.
-            let _ = out.persist(Record::Stands { id, standing: job.standing(id) });
+            // Waited for where attempts are counted out, or a job that ends the server at once would run for ever. With a
+            // disk that has no room, work goes on.
+            let is_awaited = attempts_of(rules, job).is_some() && out.readiness().is_ok();
+            let record = out.persist(Record::Stands { id, standing: job.standing(id) });
+            started = record.ok().filter(|_| is_awaited).unwrap_or(RecordNo::NONE);
         }
         self.functions.served(function, self.now);
         if let Some(deadline) = deadline {
@@ -79,7 +84,7 @@ impl Engine {
             self.note(id, What::Started { attempt, worker: self.worker(conn) }, out);
         }
 
-        self.hand_out(conn, id, flavor, out);
+        self.hand_out(conn, id, flavor, started, out);
         self.prefetch(function, out);
     }
 }

@@ -64,10 +64,7 @@ impl Engine {
             Reason::Lost => rules.retry_lost,
             Reason::Expired => false,
         };
-        let of_terms = job.terms().and_then(|terms| terms.attempts);
-        let bound = of_terms.map_or(rules.attempts, |said| Some(said).filter(|said| *said > 0));
-        let attempts = bound.unwrap_or(u32::MAX);
-        if !is_tried || (attempts > 0 && job.attempts() >= attempts) {
+        if !is_tried || attempts_of(rules, job).is_some_and(|most| job.attempts() >= most) {
             self.note_attempt(id, reason, None, out);
             return self.finish(id, Outcome::Failed(reason), result, out);
         }
@@ -294,6 +291,12 @@ impl Engine {
         };
         self.note(id, what, out);
     }
+}
+
+/// How often a job is handed out at most, if that is bounded.
+pub(super) fn attempts_of(rules: &Rules, job: &Job) -> Option<u32> {
+    let of_terms = job.terms().and_then(|terms| terms.attempts);
+    of_terms.map_or(rules.attempts, |said| Some(said).filter(|said| *said > 0))
 }
 
 /// Whether nothing but a line in the list of the latest is kept of a job that succeeds now.

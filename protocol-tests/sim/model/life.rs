@@ -59,8 +59,7 @@ impl Model {
             Reason::Lost => rules.retry_lost,
             Reason::Expired => unreachable!("it was not attempted"),
         };
-        let most = job.terms.attempts.or(rules.attempts).filter(|most| *most > 0);
-        let is_over = !is_tried || most.is_some_and(|most| job.attempts >= most);
+        let is_over = !is_tried || self.most_attempts(job).is_some_and(|most| job.attempts >= most);
         let again = self.check_attempt(index, reason, is_over, &rules, seen);
         if is_over {
             self.finish(index, Outcome::Failed(reason), result, seen);
@@ -79,6 +78,11 @@ impl Model {
         }
         self.write(index);
         false
+    }
+
+    /// How often a job is handed out at most.
+    pub(super) fn most_attempts(&self, job: &Job) -> Option<u32> {
+        job.terms.attempts.or(self.rules(&job.function).attempts).filter(|most| *most > 0)
     }
 
     /// What is said of an attempt that ended; when the next one is due, which is left to chance within bounds.

@@ -45,8 +45,11 @@ impl Model {
             )
         });
         // A job that will never be safe was told to no one, and runs all the same.
-        let record = self.jobs[index].record;
-        seen.depends_on(if seen.is_lost(RecordNo(record)) { 0 } else { record });
+        let job = &self.jobs[index];
+        let record = if seen.is_lost(RecordNo(job.record)) { 0 } else { job.record };
+        // Where attempts are counted out, the start must be safe.
+        let is_counted = job.kept && self.most_attempts(job).is_some() && !seen.keeps_nothing();
+        seen.depends_on(if is_counted { record.max(seen.new_record()) } else { record });
         if held.is_some() {
             let job = &mut self.jobs[index];
             assert!(job.kept && job.record <= seen.durable, "only what is safe leaves memory");

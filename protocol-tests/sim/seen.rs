@@ -305,13 +305,21 @@ impl Seen {
         self.depends_on(record);
     }
 
-    /// Whether the next packet to this connection is the ERROR of a full memory.
-    pub fn is_full(&self, conn: ConnId) -> bool {
-        let next = self.events.iter().find_map(|event| match event {
+    fn peek(&self, conn: ConnId) -> Option<&Bytes> {
+        self.events.iter().find_map(|event| match event {
             Event::Sent(to, _, bytes) if *to == conn && !is_noop(bytes) => Some(bytes),
             _ => None,
-        });
-        next.is_some_and(|bytes| bytes.ends_with(b"QUEUE_ERROR\0Job queue is full"))
+        })
+    }
+
+    /// Whether there is another packet to this connection.
+    pub fn has_packet(&self, conn: ConnId) -> bool {
+        self.peek(conn).is_some()
+    }
+
+    /// Whether the next packet to this connection is the ERROR of a full memory.
+    pub fn is_full(&self, conn: ConnId) -> bool {
+        self.peek(conn).is_some_and(|bytes| bytes.ends_with(b"QUEUE_ERROR\0Job queue is full"))
     }
 
     /// Takes the place of an answer to this connection, if one was kept; the number of its job.

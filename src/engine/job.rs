@@ -83,9 +83,9 @@ struct More {
 /// How long it waits to be started.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
-    since: Timestamp,
+    since: Due,
     /// When it is given up, if it has not started by then.
-    until: Due,
+    until: Option<Due>,
 }
 
 /// A worker has it.
@@ -291,12 +291,13 @@ impl Job {
             }
         };
         let standing = Standing::new(id, self.priority, self.due(), self.submitted);
+        // A restart must not take it for one that has waited since it was submitted.
+        let is_fresh = phase == Phase::Waiting && self.attempts() == 0;
+        let since = is_fresh.then(|| self.waits_since()).filter(|since| *since > self.submitted);
+        let standing = Standing { due: standing.due.or(since), ..standing };
         let Some(more) = &self.more else { return standing };
-        let since = more.patience.map(|patience| patience.since).filter(|_| phase == Phase::Waiting);
         Standing {
             phase,
-            // A restart must not take it for one that has waited since it was submitted.
-            due: standing.due.or(since.filter(|since| *since > self.submitted)),
             attempts: more.attempts,
             losses: more.losses,
             place: self.place(id),
@@ -331,14 +332,23 @@ impl Job {
 
     /// When it is given up, if it has not started by then.
     pub fn expires(&self) -> Option<Timestamp> {
-        self.more.as_ref()?.patience.map(|patience| moment(patience.until))
+        self.more.as_ref()?.patience?.until.map(moment)
     }
 
-    /// It is given up after this time, if it has not started by then; `None`: it waits for ever.
+    /// Since when a job that was never handed out waits in its line.
+    pub fn waits_since(&self) -> Timestamp {
+        let since = self.more.as_ref().and_then(|more| more.patience).map(|patience| patience.since);
+        since.map_or_else(|| self.ready_since(), moment)
+    }
+
+    /// It waits in its line since then, and is given up after this time, if it has not started by then; `None`: it waits
+    /// for ever.
     pub fn wait_at_most(&mut self, since: Timestamp, timeout: Option<Duration>) {
-        if timeout.is_some() || self.more.is_some() {
+        let is_told = timeout.is_some() || (self.attempts() == 0 && since != self.ready_since());
+        if is_told || self.more.is_some() {
             let until = timeout.and_then(|timeout| due(since.after(timeout)));
-            self.more().patience = until.map(|until| Patience { since, until });
+            let patience = Patience { since: due(since).unwrap_or(Due::MIN), until };
+            self.more().patience = Some(patience).filter(|_| is_told);
             self.tidy();
         }
     }

@@ -196,12 +196,7 @@ impl Engine {
 
     /// The rules changed: a job that is over goes at another time, perhaps now.
     pub(super) fn review_over(&mut self, id: JobId, out: &mut impl Output) {
-        let Some(job) = self.jobs.get(id) else { return };
-        let Some(over) = job.over() else { return };
-        let rules = &self.functions.get(job.function).rules;
-        if over.answers_until.is_some() && rules.unique_window.is_none() {
-            self.stop_answering(id);
-        }
+        self.review_window(id);
         let Some((job, over)) = self.jobs.get(id).and_then(|job| Some((job, job.over()?))) else { return };
         let rules = &self.functions.get(job.function).rules;
         let time = keeps(rules, job, over.outcome).map_or(Duration::ZERO, |kept| kept.time);
@@ -215,6 +210,34 @@ impl Engine {
                     over.retires = retires;
                 }
             });
+        }
+    }
+
+    /// The rules changed: submits with its unique id are answered with a job that is over for another time, or not.
+    fn review_window(&mut self, id: JobId) {
+        let Some((job, over)) = self.jobs.get(id).and_then(|job| Some((job, job.over()?))) else { return };
+        let window = window(&self.functions.get(job.function).rules, job, over.outcome);
+        let until = window.map(|window| over.at.after(window)).filter(|until| *until > self.now);
+        if over.answers_until.is_some() {
+            if until.is_none() {
+                return self.stop_answering(id);
+            }
+        } else if until.is_some() {
+            // One that is not over has its unique id before it, and of those that are, the one that came last.
+            let key = Key::of(job.function, job.content.unique(), job.content.payload());
+            let other = key.and_then(|key| self.uniques.find(&self.jobs, job.function, key));
+            if let Some(other) = other {
+                if other > id || self.live(other).is_some() {
+                    return;
+                }
+                self.stop_answering(other);
+            }
+            if let Some(job) = self.jobs.get(id) {
+                self.uniques.insert(&self.jobs, id, job);
+            }
+        }
+        if let Some(over) = self.jobs.get_mut(id).and_then(Job::over_mut) {
+            over.answers_until = until;
         }
     }
 

@@ -42,16 +42,20 @@ impl Engine {
     fn restore_job(&mut self, id: JobId, standing: Standing, spec: Spec, terms: Option<Terms>) {
         self.pass_number(id.0.max(standing.place));
         let function = self.make_function(spec.function());
-        let due = standing.due.filter(|due| *due > self.now);
         let content = Content::new(&spec);
-        let mut job = Job::new(content, function, standing.priority, due, standing.submitted);
+        let mut job = Job::new(content, function, standing.priority, standing.due, standing.submitted);
+        let is_due = standing.due.is_none_or(|due| due <= self.now);
+        if is_due {
+            job.make_waiting(None);
+        }
         job.kept = true;
         job.stand_as(id, standing, terms);
         match standing.phase {
             Phase::Waiting => {
                 let since = standing.due.unwrap_or_default().max(standing.submitted);
-                let timeout = self.wait_timeout(&job).filter(|_| due.is_none());
-                job.wait_at_most(since, timeout);
+                if is_due {
+                    job.wait_at_most(since, self.wait_timeout(&job));
+                }
             }
             Phase::Held => job.hold(),
             Phase::Running | Phase::Cancelling => self.broken_off.push((id, standing.phase)),

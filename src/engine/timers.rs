@@ -59,8 +59,7 @@ impl Engine {
         true
     }
 
-    /// A policy changed: looks at the next job, whether it is to be given up or to go at another time than before. For
-    /// jobs that wait already, the wait time-out counts from now.
+    /// A policy changed: looks at the next job, whether it is to be given up or to go at another time than before.
     fn review_one(&mut self, out: &mut impl Output) -> bool {
         let Some(from) = self.review else { return false };
         let Some((id, job)) = self.jobs.from(from).next() else {
@@ -70,10 +69,9 @@ impl Engine {
         self.review = Some(JobId(id.0 + 1));
         match job.state() {
             State::Ready => {
-                let (now, timeout, old) = (self.now, self.wait_timeout(job), job.expires());
-                let is_sooner = timeout.is_some_and(|timeout| old.is_none_or(|old| now.after(timeout) < old));
-                if is_sooner || (timeout.is_none() && old.is_some()) {
-                    self.restand(id, out, |job| job.wait_at_most(now, timeout));
+                let (since, timeout) = (job.waits_since(), self.wait_timeout(job));
+                if timeout.map(|timeout| since.after(timeout)) != job.expires() {
+                    self.restand(id, out, |job| job.wait_at_most(since, timeout));
                 }
             }
             State::Over { .. } => {

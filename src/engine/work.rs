@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::job::Job;
+use super::job::{Job, State};
 use super::life::leaves_nothing;
 use super::{Engine, Outcome, Output, Reason, What, refuse, reply};
 use crate::protocol::{Handle, Kind, Refusal, Response, Update, Work};
@@ -104,8 +104,12 @@ impl Engine {
             if let Some(place) = place {
                 job.set_place(place);
             }
+            let since = match job.state() {
+                State::Delayed { until } => until.min(now),
+                _ => now,
+            };
             job.make_waiting(None);
-            job.wait_at_most(now, timeout);
+            job.wait_at_most(since, timeout);
         });
     }
 }

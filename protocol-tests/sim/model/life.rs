@@ -227,26 +227,22 @@ impl Model {
         numbers.sort_unstable();
         for number in numbers {
             if let Some(index) = self.index_of(number) {
-                self.review_ready(index);
+                self.review_ready(index, seen);
             } else {
                 self.review_over(number, seen);
             }
         }
     }
 
-    /// A new wait time-out counts from now, unless the job would be given up sooner.
-    fn review_ready(&mut self, index: usize) {
+    /// A new wait time-out counts since the job is ready; it may have waited longer than that already.
+    fn review_ready(&mut self, index: usize, seen: &mut Seen) {
         let job = &self.jobs[index];
-        if !job.is_ready() {
-            return;
-        }
-        let timeout = self.rules(&job.function).wait_timeout.filter(|_| job.attempts == 0);
-        let new = timeout.map(|timeout| (self.now, self.now.after(timeout)));
-        let patience = match (job.patience, new) {
-            (Some(old), Some(new)) if old.1 <= new.1 => Some(old),
-            (_, new) => new,
-        };
+        let Some((since, _)) = job.patience else { return };
+        let (number, patience) = (job.number.expect("it was named"), self.patience(job, since));
         self.jobs[index].patience = patience;
+        if let Some(when) = self.jobs[index].deadline().filter(|when| *when <= self.now) {
+            self.come_due(when, number, seen);
+        }
     }
 
     fn review_over(&mut self, number: u64, seen: &mut Seen) {
@@ -260,7 +256,12 @@ impl Model {
                 self.retire_oldest(&function, outcome, seen);
                 continue;
             }
-            let answers_until = over.answers_until.filter(|_| self.rules(&function).unique_window.is_some());
+            let was_answer = over.answers_until.is_some();
+            let window = self.window(job, outcome).map(|window| over.at.after(window));
+            let until = window.filter(|until| *until > self.now);
+            let is_first = was_answer || until.is_none() || self.becomes_answer(index);
+            let over = self.over[index].over().expect("it is over");
+            let answers_until = until.filter(|_| is_first);
             let time = kept.map_or(Duration::ZERO, |kept| kept.time);
             let retires = over.at.after(time).max(answers_until.unwrap_or_default());
             if let State::Over(over) = &mut self.over[index].state {
@@ -270,6 +271,25 @@ impl Model {
                 self.retire(number, seen);
             }
             return;
+        }
+    }
+
+    /// Whether a job that is over answers from now on: not beside one that is not over, and of those that are, the last
+    /// one does.
+    fn becomes_answer(&mut self, index: usize) -> bool {
+        let (key, number) = (self.over[index].key(), self.over[index].number);
+        if self.jobs.iter().any(|other| !other.is_double && other.key() == key) {
+            return false;
+        }
+        let mut alike = self.over.iter_mut().filter(|other| other.key() == key);
+        let other = alike.find(|other| other.over().is_some_and(|over| over.answers_until.is_some()));
+        match other.map(|other| (other.number, &mut other.state)) {
+            Some((other, _)) if other > number => false,
+            Some((_, State::Over(over))) => {
+                over.answers_until = None;
+                true
+            }
+            _ => true,
         }
     }
 

@@ -153,12 +153,7 @@ impl Model {
     /// What happens by itself, in the order in which it was due.
     pub fn advance(&mut self, now: Timestamp, seen: &mut Seen) {
         self.begin(now);
-        let jobs = self.jobs.iter().chain(&self.over);
-        let jobs = jobs.filter_map(|job| Some((job.deadline()?, job.number?)));
-        let schedules = self.schedules.iter().map(|schedule| (schedule.next, schedule.number));
-        let mut due: Vec<_> = jobs.chain(schedules).filter(|(when, _)| *when <= self.now).collect();
-        due.sort_unstable();
-        for (when, number) in due {
+        while let Some((when, number)) = self.first_due() {
             self.note_open();
             self.come_due(when, number, seen);
         }
@@ -177,6 +172,13 @@ impl Model {
         let (now, grace) = (self.now, self.settings.function_grace);
         self.functions.retain(|function| function.unused_since.is_none_or(|since| since.after(grace) > now));
         self.end(seen);
+    }
+
+    fn first_due(&self) -> Option<(Timestamp, u64)> {
+        let jobs = self.jobs.iter().chain(&self.over);
+        let jobs = jobs.filter_map(|job| Some((job.deadline()?, job.number?)));
+        let schedules = self.schedules.iter().map(|schedule| (schedule.next, schedule.number));
+        jobs.chain(schedules).min().filter(|(when, _)| *when <= self.now)
     }
 
     fn come_due(&mut self, when: Timestamp, number: u64, seen: &mut Seen) {

@@ -67,8 +67,8 @@ pub struct Job {
     pub losses: u32,
     pub place: u64,
     pub state: State,
-    /// Since when it is ready, and when it is given up, if its function has a wait time-out.
-    pub patience: Option<(Timestamp, Timestamp)>,
+    /// Since when it is ready, if it was never handed out, and when it is given up, if its function has a wait time-out.
+    pub patience: Option<(Timestamp, Option<Timestamp>)>,
     pub numbers: (u32, u32),
     pub waiting: Vec<ConnId>,
     /// What the log must say of it, if it is kept. The place is the model's.
@@ -214,7 +214,7 @@ impl Job {
 
     pub fn deadline(&self) -> Option<Timestamp> {
         match &self.state {
-            State::Ready => self.patience.map(|(_, until)| until),
+            State::Ready => self.patience.and_then(|(_, until)| until),
             State::Delayed(until) => Some(*until),
             State::Held(_) => None,
             State::Running(run) => run.deadline(),

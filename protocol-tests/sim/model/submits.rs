@@ -139,7 +139,10 @@ impl Model {
         if is_kept {
             return Ok(());
         }
-        match job.over().and_then(|over| over.result.clone()) {
+        let is_at_hand = || seen.has_packet(conn);
+        let is_on_disk =
+            job.over().is_some_and(|over| (1..=seen.durable).contains(&over.result_record)) && job.kept;
+        match job.over().and_then(|over| over.result.clone()).filter(|_| !is_on_disk || is_at_hand()) {
             Some(result) => seen.packet(conn, Kind::WorkComplete, &[handle.as_bytes(), &result].join(&0)),
             None => {
                 assert!(job.kept, "what is not on the disk is at hand");

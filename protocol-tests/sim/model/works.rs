@@ -236,16 +236,20 @@ impl Model {
     /// A job is put into its line, or back into it.
     pub(super) fn make_ready(&mut self, index: usize, seen: &mut Seen) {
         self.leave_worker(index, seen);
-        let patience = self.patience(&self.jobs[index], self.now);
+        let since = match self.jobs[index].state {
+            State::Delayed(until) => until.min(self.now),
+            _ => self.now,
+        };
+        let patience = self.patience(&self.jobs[index], since);
         let job = &mut self.jobs[index];
         (job.state, job.patience, job.numbers) = (State::Ready, patience, (0, 0));
         self.one_more_ready();
     }
 
     /// Since when a job is ready, and when it is given up, if it is never handed out.
-    pub(super) fn patience(&self, job: &Job, since: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let timeout = self.rules(&job.function).wait_timeout.filter(|_| job.attempts == 0)?;
-        Some((since, since.after(timeout)))
+    pub(super) fn patience(&self, job: &Job, since: Timestamp) -> Option<(Timestamp, Option<Timestamp>)> {
+        let timeout = self.rules(&job.function).wait_timeout;
+        (job.attempts == 0).then(|| (since, timeout.map(|timeout| since.after(timeout))))
     }
 
     /// Takes a job out of the world.

@@ -431,12 +431,15 @@ impl Functions {
     /// From now on this holds for its jobs. To be followed by waking.
     pub fn set_rules(&mut self, id: FunctionId, rules: Arc<Rules>) {
         let function = self.get_mut(id);
+        let is_same_rate = (function.rules.spacing, function.rules.burst) == (rules.spacing, rules.burst);
         function.has_gates = has_gates(&rules);
         function.rules = rules;
-        // The rate begins anew.
-        function.pace = Timestamp::default();
-        if let Some(when) = function.throttled.take() {
-            self.throttled.remove(&(when, id));
+        if !is_same_rate {
+            // The rate begins anew.
+            function.pace = Timestamp::default();
+            if let Some(when) = function.throttled.take() {
+                self.throttled.remove(&(when, id));
+            }
         }
         self.relist(id);
     }

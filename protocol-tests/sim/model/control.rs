@@ -1,5 +1,7 @@
 //! What operators do to jobs, workers and policies.
 
+use std::time::Duration;
+
 use gearhouse::engine::{Action, Did, Origin, Outcome, Output as _, Undone, What};
 use gearhouse::policy::Policy;
 use gearhouse::protocol::Refusal;
@@ -154,22 +156,31 @@ impl Model {
             let is_other = |decree: &Decree| decree.pattern != pattern || decree.origin != Origin::Operator;
             self.decrees.retain(is_other);
             if let Some(policy) = policy {
+            let rates = self.rates();
                 self.decrees.push(Decree { pattern: pattern.into(), origin: Origin::Operator, policy });
             }
-            self.renew(pattern);
+            self.renew(pattern, &rates);
         }
         self.end(seen);
     }
 
-    /// The rules of these functions may be others than before: rates begin anew, and all jobs are looked at.
-    fn renew(&mut self, pattern: &str) {
+    fn rates(&self) -> Vec<(Option<Duration>, u32)> {
+        let rules = self.functions.iter().map(|function| self.rules(&function.name));
+        rules.map(|rules| (rules.spacing, rules.burst)).collect()
+    }
+
+    /// The rules of these functions may be others than before: rates that are begin anew, and all jobs are looked at.
+    fn renew(&mut self, pattern: &str, before: &[(Option<Duration>, u32)]) {
         let mut is_any = false;
         for index in 0..self.functions.len() {
             if fits(pattern.as_bytes(), &self.functions[index].name) {
                 is_any = true;
+        let now = self.rates();
                 let function = &mut self.functions[index];
-                function.used.clear();
-                function.throttled = None;
+                if before[index] != now[index] {
+                    function.used.clear();
+                    function.throttled = None;
+                }
                 self.may_wake_for(index);
             }
         }

@@ -32,7 +32,7 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
     #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub backoff: Option<Duration>,
-    /// Longest such wait.
+    /// Longest such wait; zero: any.
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
     #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub backoff_max: Option<Duration>,
@@ -82,13 +82,13 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none", with = "seconds")]
     #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
     pub keep_cancelled: Option<Duration>,
-    /// Most jobs that are kept after they succeeded.
+    /// Most jobs that are kept after they succeeded; 0: none.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub keep_succeeded_count: Option<u32>,
-    /// Most jobs that are kept after they failed.
+    /// Most jobs that are kept after they failed; 0: none.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub keep_failed_count: Option<u32>,
-    /// Most jobs that are kept after they were cancelled.
+    /// Most jobs that are kept after they were cancelled; 0: none.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub keep_cancelled_count: Option<u32>,
     /// For how long after a job succeeded a submit with its unique id is answered with it; zero: not at all.
@@ -357,13 +357,15 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// Durations as numbers of seconds, which may have a fraction. People may also write `30s` or `1h 30m`.
+/// The longest time that a rule may say: more than any job waits.
+pub const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
 mod seconds {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    /// More than any job waits.
-    const LONGEST: f64 = 1e9;
+    use super::LONGEST;
 
     pub(super) fn serialize<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         match span {
@@ -381,8 +383,9 @@ mod seconds {
                 .map_err(|error| D::Error::custom(format!("{text:?}: {error}")))?
                 .as_secs_f64(),
         };
-        if !(0.0..=LONGEST).contains(&seconds) {
-            return Err(D::Error::custom(format!("{seconds} is not between 0 and {LONGEST} seconds")));
+        if !(0.0..=LONGEST.as_secs_f64()).contains(&seconds) {
+            let longest = LONGEST.as_secs();
+            return Err(D::Error::custom(format!("{seconds} is not between 0 and {longest} seconds")));
         }
         // Whole microseconds: what the engine counts in.
         Ok(Some(Duration::from_micros((seconds * 1e6).round() as u64)))

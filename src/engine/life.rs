@@ -10,7 +10,7 @@ use super::job::{Job, Over, State, Waiting};
 use super::note::{What, Worker};
 use super::unique::Key;
 use super::{Engine, Outcome, Output, Reason, Record, reply};
-use crate::policy::{Retention, Rules};
+use crate::policy::{LONGEST, Retention, Rules};
 use crate::protocol::{LARGE, Response, Work};
 use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
 
@@ -350,13 +350,46 @@ fn window(rules: &Rules, job: &Job, outcome: Outcome) -> Option<Duration> {
 }
 
 /// The wait before the next attempt: doubled with each, and by chance a quarter more or less, so that what failed
-/// together does not come back together.
+/// together does not come back together; at the longest wait only less.
 fn backoff(rules: &Rules, attempts: u32, chance: u64) -> Duration {
     if rules.backoff.is_zero() {
         return Duration::ZERO;
     }
     let doubled = 1_u32.checked_shl(attempts.saturating_sub(1).min(31)).unwrap_or(u32::MAX);
-    let wait = rules.backoff.saturating_mul(doubled).min(rules.backoff_max);
-    let part = 768 + (chance % 512) as u32;
-    (wait.saturating_mul(part) / 1024).min(rules.backoff_max).max(Duration::from_micros(1))
+    let longest = if rules.backoff_max.is_zero() { LONGEST } else { rules.backoff_max };
+    let wait = rules.backoff.saturating_mul(doubled).min(longest);
+    let least = wait * 3 / 4;
+    let spread = (wait * 5 / 4).min(longest) - least;
+    (least + spread * (chance % 1024) as u32 / 1023).max(Duration::from_micros(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use foldhash::quality::FixedState;
+
+    use super::*;
+
+    #[test]
+    fn what_failed_together_does_not_come_back_together_and_never_later_than_the_longest_wait() {
+        let secs = Duration::from_secs;
+        let waits = |backoff: u64, most: u64, attempts: u32| {
+            let rules = Rules { backoff: secs(backoff), backoff_max: secs(most), ..Rules::default() };
+            let chance = FixedState::with_seed(7);
+            (0..1000_u64)
+                .map(|job| self::backoff(&rules, attempts, chance.hash_one(job)))
+                .collect::<BTreeSet<_>>()
+        };
+        for (waits, least, most) in [
+            (waits(100, 1000, 1), 75, 125),
+            (waits(100, 100, 1), 75, 100),
+            (waits(100, 110, 9), 82, 110),
+            (waits(100, 0, 3), 300, 500),
+        ] {
+            assert!(waits.len() > 500, "{}", waits.len());
+            assert!(waits.first() >= Some(&secs(least)) && waits.last() <= Some(&secs(most)), "{waits:?}");
+        }
+        assert_eq!(waits(0, 100, 3).last(), Some(&Duration::ZERO));
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gearhouse::engine::{Life, Outcome, Reason, What, Worker};
-use gearhouse::policy::{Retention, Rules};
+use gearhouse::policy::{LONGEST, Retention, Rules};
 use gearhouse::types::ConnId;
 
 use super::super::seen::Seen;
@@ -110,8 +110,9 @@ impl Model {
         assert_eq!(again.is_none(), is_over, "it is tried again if it must be: {said:?}");
         let again = again.unwrap_or(self.now);
         let doubled = (1..job.attempts).fold(rules.backoff, |wait, _| wait.saturating_mul(2));
-        let wait = doubled.min(rules.backoff_max);
-        let (least, most) = (wait.mul_f64(0.75), wait.mul_f64(1.25).min(rules.backoff_max));
+        let longest = if rules.backoff_max.is_zero() { LONGEST } else { rules.backoff_max };
+        let wait = doubled.min(longest);
+        let (least, most) = (wait.mul_f64(0.75), wait.mul_f64(1.25).min(longest));
         let waited = again.since(self.now);
         let slack = Duration::from_micros(1);
         assert!(

@@ -169,6 +169,9 @@ impl Engine {
         match state {
             State::Over { .. } => {}
             State::Delayed { .. } if self.jobs.get(id).is_some_and(|job| job.attempts() > 0) => {
+                if let Some(job) = self.jobs.get_mut(id) {
+                    job.forget_attempts();
+                }
                 return self.run_now(id, state, out);
             }
             State::Running { .. } => return Err(Undone::Running),

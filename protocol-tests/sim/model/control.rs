@@ -94,6 +94,9 @@ impl Model {
                 }
                 (Action::Retry, State::Delayed(_), _) if attempts == 0 => Err(Undone::NotOver),
                 (Action::Retry | Action::Run, State::Delayed(_), Some(index)) => {
+                    if action == Action::Retry {
+                        (self.jobs[index].attempts, self.jobs[index].losses) = (0, 0);
+                    }
                     self.must_note(&self.jobs[index], What::Retried, seen);
                     self.make_ready(index, seen);
                     self.write(index);
@@ -153,10 +156,10 @@ impl Model {
         let is_refused = seen.has_failed() || policy.is_some() && seen.keeps_nothing();
         assert_eq!(done.is_err(), is_refused, "a policy is refused if it cannot be kept: {done:?}");
         if !is_refused {
+            let rates = self.rates();
             let is_other = |decree: &Decree| decree.pattern != pattern || decree.origin != Origin::Operator;
             self.decrees.retain(is_other);
             if let Some(policy) = policy {
-            let rates = self.rates();
                 self.decrees.push(Decree { pattern: pattern.into(), origin: Origin::Operator, policy });
             }
             self.renew(pattern, &rates);
@@ -172,10 +175,10 @@ impl Model {
     /// The rules of these functions may be others than before: rates that are begin anew, and all jobs are looked at.
     fn renew(&mut self, pattern: &str, before: &[(Option<Duration>, u32)]) {
         let mut is_any = false;
+        let now = self.rates();
         for index in 0..self.functions.len() {
             if fits(pattern.as_bytes(), &self.functions[index].name) {
                 is_any = true;
-        let now = self.rates();
                 let function = &mut self.functions[index];
                 if before[index] != now[index] {
                     function.used.clear();

@@ -319,7 +319,7 @@ impl Seen {
 
     /// Whether the next packet to this connection is the ERROR of a full memory.
     pub fn is_full(&self, conn: ConnId) -> bool {
-        self.peek(conn).is_some_and(|bytes| bytes.ends_with(b"QUEUE_ERROR\0Job queue is full"))
+        self.peek(conn).is_some_and(|bytes| bytes.ends_with(Refusal::MEMORY_FULL.text.as_bytes()))
     }
 
     /// Takes the place of an answer to this connection, if one was kept; the number of its job.

@@ -185,6 +185,8 @@ fn settings(rng: &mut Rng) -> Settings {
         remote_shutdown: rng.bool(),
         version: "1.2.3".into(),
         max_memory: choice(rng, &[6000, 1 << 30, 1 << 30, 1 << 30]),
+        max_waiting: choice(rng, &[None, None, None, Some(5)]),
+        max_waiting_bytes: choice(rng, &[None, None, None, Some(200)]),
         ..Settings::default()
     }
 }

@@ -154,6 +154,16 @@ pub(super) struct Options {
     #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
     pub(super) max_memory: Option<Size>,
 
+    /// Most jobs that may wait, over all functions; beyond it new ones are refused [default: as many as fit]
+    ///
+    /// Waiting are those that are queued, scheduled or held. The rule `max_waiting` bounds those of one function.
+    #[arg(long, value_name = "N", help_heading = BOUNDS)]
+    pub(super) max_waiting: Option<NonZeroU64>,
+
+    /// Bytes of payload that may wait, over all functions; beyond it new jobs are refused [default: as many as fit]
+    #[arg(long, value_name = "SIZE", help_heading = BOUNDS)]
+    pub(super) max_waiting_bytes: Option<Size>,
+
     /// Longest unique id, in bytes; gearmand takes 64 [default: 1024]
     #[arg(long, value_name = "BYTES", help_heading = BOUNDS)]
     pub(super) max_unique: Option<NonZeroUsize>,
@@ -267,7 +277,7 @@ impl Options {
         }
         first_said! {
             config listen backlog keepalive_idle keepalive_interval keepalive_count http http_tokens http_max_body
-            http_rate http_max_connections otlp store data_dir history_max_size history_load max_frame max_outbox frame_timeout idle_timeout max_connections max_memory max_unique max_function_name
+            http_rate http_max_connections otlp store data_dir history_max_size history_load max_frame max_outbox frame_timeout idle_timeout max_connections max_memory max_waiting max_waiting_bytes max_unique max_function_name
             max_abilities max_functions job_attempts wake_per_job exceptions handle_prefix function_grace
             policies stop_timeout remote_shutdown threads file_descriptors log_level log_format log_file
         }

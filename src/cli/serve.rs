@@ -297,6 +297,8 @@ fn settings(said: &Options) -> Result<Settings, ConfigError> {
         max_functions: said.max_functions.map_or(default.max_functions, NonZero::get),
         function_grace: said.function_grace.map_or(default.function_grace, |Span(span)| span),
         remote_shutdown: said.remote_shutdown.unwrap_or(default.remote_shutdown),
+        max_waiting: said.max_waiting.map(NonZero::get),
+        max_waiting_bytes: said.max_waiting_bytes.map(|Size(bytes)| bytes),
         max_memory: said
             .max_memory
             .map(|Size(bytes)| bytes)
@@ -426,6 +428,8 @@ mod tests {
             ("idle-timeout", "7s"),
             ("max-connections", "7"),
             ("max-memory", "7"),
+            ("max-waiting", "7"),
+            ("max-waiting-bytes", "7"),
             ("max-unique", "7"),
             ("max-function-name", "7"),
             ("max-abilities", "7"),

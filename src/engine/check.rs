@@ -41,8 +41,8 @@ impl Engine {
 
     fn check_jobs(&self) {
         let schedules = self.schedules.from(JobId(0)).map(|(_, schedule)| schedule.cost()).sum();
-        let mut usage = Usage { bytes: schedules, evicted: 0 };
-        let (mut running, mut over) = (0, 0);
+        let mut usage = Usage { bytes: schedules, evicted: 0, waiting_bytes: 0 };
+        let (mut running, mut over, mut waiting) = (0, 0, 0);
         let mut waiting_bytes: BTreeMap<FunctionId, u64> = BTreeMap::new();
         for (id, job) in self.jobs.from(JobId(0)) {
             usage.add(&job.content);
@@ -54,6 +54,9 @@ impl Engine {
                 "{id:?} stands in the ready set if it is ready"
             );
             usage.bytes += job.result_len();
+            usage.waiting_bytes += waits(job);
+            let is_waiting = matches!(job.state(), State::Ready | State::Delayed { .. } | State::Held);
+            waiting += u64::from(is_waiting);
             waiting_bytes.entry(job.function).and_modify(|bytes| *bytes += waits(job)).or_insert(waits(job));
             if let State::Over { outcome } = job.state() {
                 over += 1;
@@ -88,6 +91,7 @@ impl Engine {
         }
         assert_eq!(usage, self.usage, "memory as accounted");
         assert_eq!(running, self.running, "running jobs");
+        assert_eq!(waiting, self.waiting().jobs, "waiting jobs");
         assert_eq!(over, self.over.len(), "jobs that are over");
         for (id, function) in self.functions.after(None) {
             let bytes = waiting_bytes.get(&id).copied().unwrap_or_default();

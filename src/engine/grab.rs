@@ -54,14 +54,16 @@ impl Engine {
             self.timers.remove(&(expires, id));
         }
 
-        entry.waiting_bytes -= u64::from(job.content.payload_len());
+        let waited = u64::from(job.content.payload_len());
+        entry.waiting_bytes -= waited;
+        self.usage.waiting_bytes -= waited;
         entry.ready[priority as usize].remove(job.place(id), id);
         entry.running += 1;
         // It may have come from the store: then nothing of its function was counted yet.
         let counts = entry.counts.get_or_insert_default();
         counts.started += 1;
         if job.attempts() == 0 {
-            counts.wait.add(self.now.micros_since(job.ready_since()));
+            counts.wait.add(self.now.micros_since(job.waits_since()));
         }
         self.running += 1;
         peer.ties_mut().holds.insert(id);

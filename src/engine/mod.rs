@@ -65,6 +65,7 @@ use self::schedule::Schedules;
 use self::sleep::Call;
 use self::unique::Uniques;
 use self::usage::Usage;
+pub use self::usage::Waiting;
 use crate::protocol::{Handle, Refusal, Request, Response};
 use crate::types::{ConnId, FunctionId, IpAddr, JobId, RecordNo, Timestamp};
 
@@ -264,15 +265,18 @@ impl Engine {
         match job.state() {
             job::State::Ready => {
                 function.waiting_bytes += waits;
+                self.usage.waiting_bytes += waits;
                 function.ready[job.priority as usize].insert(job.place(id), id);
                 self.functions.relist(job.function);
             }
             job::State::Delayed { .. } => {
                 function.waiting_bytes += waits;
+                self.usage.waiting_bytes += waits;
                 function.delayed[job.priority as usize] += 1;
             }
             job::State::Held => {
                 function.waiting_bytes += waits;
+                self.usage.waiting_bytes += waits;
                 function.held += 1;
                 self.held.insert(id);
             }
@@ -321,15 +325,18 @@ impl Engine {
             }
             job::State::Ready => {
                 function.waiting_bytes -= waits;
+                self.usage.waiting_bytes -= waits;
                 function.ready[job.priority as usize].remove(job.place(id), id);
                 self.functions.relist(job.function);
             }
             job::State::Delayed { .. } => {
                 function.waiting_bytes -= waits;
+                self.usage.waiting_bytes -= waits;
                 function.delayed[job.priority as usize] -= 1;
             }
             job::State::Held => {
                 function.waiting_bytes -= waits;
+                self.usage.waiting_bytes -= waits;
                 function.held -= 1;
                 self.held.remove(&id);
             }
@@ -342,6 +349,12 @@ impl Engine {
         if let Some(deadline) = deadline {
             self.timers.remove(&(deadline, id));
         }
+    }
+
+    /// What waits, over all functions.
+    fn waiting(&self) -> Waiting {
+        let jobs = self.jobs.len() - self.running - self.over.len();
+        Waiting { jobs: jobs as u64, bytes: self.usage.waiting_bytes }
     }
 
     /// A job that is not over.

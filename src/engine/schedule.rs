@@ -235,7 +235,7 @@ impl Engine {
         let replaced = replaced.and_then(|id| self.schedules.by_id.get(&id));
         let released = replaced.map_or(0, Schedule::cost);
         if replaced.is_none() && self.schedules.len() >= self.settings.max_functions {
-            return Err(Refusal::QUEUE_FULL);
+            return Err(Refusal::queue_full("there are as many schedules as max-functions allows"));
         }
         self.make_room(Job::cost_of_schedule(spec).saturating_sub(released), out)
     }

@@ -36,6 +36,10 @@ pub struct Settings {
     pub verbose: String,
     /// What the text command `getpid` answers.
     pub pid: u32,
+    /// Most jobs that wait, over all functions.
+    pub max_waiting: Option<u64>,
+    /// Most bytes of payload that wait, over all functions.
+    pub max_waiting_bytes: Option<u64>,
     /// Most bytes all jobs together may take in memory; beyond it new jobs are answered QUEUE_ERROR. All functions
     /// together may take as much again; beyond it new ones are refused.
     pub max_memory: u64,
@@ -63,6 +67,8 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             verbose: "INFO".to_owned(),
             pid: std::process::id(),
+            max_waiting: None,
+            max_waiting_bytes: None,
             max_memory: 4 << 30,
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::bodies::completion;
 use super::content::Content;
-use super::function::Functions;
+use super::function::{Function, Functions};
 use super::job::Job;
 use super::unique::Key;
 use super::{Engine, Load, Output, Record, What, refuse, reply};
@@ -130,14 +130,14 @@ impl Engine {
     ) -> Result<Job, Refusal> {
         let entry = self.functions.get(function);
         let limit = entry.limits[priority as usize];
-        let is_full = limit.is_some_and(|limit| entry.total() >= limit as usize)
-            || entry.rules.max_waiting.is_some_and(|most| entry.waiting_count() as u64 >= most)
-            || entry
-                .rules
-                .max_waiting_bytes
-                .is_some_and(|most| entry.waiting_bytes.saturating_add(u64::from(spec.payload_len())) > most);
-        if is_full {
+        if limit.is_some_and(|limit| entry.total() >= limit as usize) {
             return Err(Refusal::QUEUE_FULL);
+        }
+        let (rules, settings) = (&entry.rules, &self.settings);
+        let bounds =
+            [rules.max_waiting, rules.max_waiting_bytes, settings.max_waiting, settings.max_waiting_bytes];
+        if bounds.iter().any(Option::is_some) {
+            self.check_waiting(entry, u64::from(spec.payload_len()))?;
         }
         let has_timeout = entry.rules.wait_timeout.is_some() && due.is_none();
         let content = Content::new(spec);
@@ -153,6 +153,29 @@ impl Engine {
         Ok(job)
     }
 
+    /// Whether the bounds on what waits, of its function and in all, allow one more with so many bytes of payload.
+    #[cold]
+    fn check_waiting(&self, entry: &Function, bytes: u64) -> Result<(), Refusal> {
+        let rules = &entry.rules;
+        let is_over =
+            |most: Option<u64>, now: u64, more: u64| most.filter(|most| now.saturating_add(more) > *most);
+        let name = Printable(&entry.name);
+        if let Some(most) = is_over(rules.max_waiting, entry.waiting_count() as u64, 1) {
+            return Err(Refusal::queue_full(format_args!("max_waiting of {name} is {most}")));
+        }
+        if let Some(most) = is_over(rules.max_waiting_bytes, entry.waiting_bytes, bytes) {
+            return Err(Refusal::queue_full(format_args!("max_waiting_bytes of {name} is {most}")));
+        }
+        let (all, settings) = (self.waiting(), &self.settings);
+        if let Some(most) = is_over(settings.max_waiting, all.jobs, 1) {
+            return Err(Refusal::queue_full(format_args!("max-waiting of the server is {most}")));
+        }
+        if let Some(most) = is_over(settings.max_waiting_bytes, all.bytes, bytes) {
+            return Err(Refusal::queue_full(format_args!("max-waiting-bytes of the server is {most}")));
+        }
+        Ok(())
+    }
+
     /// Room in memory for something new: what is kept of jobs that are over gives way, a bounded number of them.
     pub(super) fn make_room(&mut self, cost: u64, out: &mut impl Output) -> Result<(), Refusal> {
         for _ in 0..MOST_RETIRED {
@@ -162,7 +185,7 @@ impl Engine {
             let Some((_, oldest)) = self.over.first().copied() else { break };
             self.retire(oldest, out);
         }
-        if self.usage.bytes + cost > self.settings.max_memory { Err(Refusal::QUEUE_FULL) } else { Ok(()) }
+        if self.usage.bytes + cost > self.settings.max_memory { Err(Refusal::MEMORY_FULL) } else { Ok(()) }
     }
 
     /// One more submit is answered with a job that has ended. In the foreground nothing waits for the disk, unless the

@@ -10,6 +10,17 @@ pub(super) struct Usage {
     pub bytes: u64,
     /// Jobs whose payloads are on disk only.
     pub evicted: usize,
+    /// Bytes of payload of all that wait.
+    pub waiting_bytes: u64,
+}
+
+/// What waits, over all functions: queued, scheduled and held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Jobs.
+    pub jobs: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
 }
 
 impl Usage {

@@ -98,6 +98,16 @@ struct Jobs {
     /// That are not over.
     total: usize,
     running: usize,
+    /// Queued, scheduled or held.
+    waiting: u64,
+    /// Bytes of their payloads.
+    waiting_bytes: u64,
+    /// Most that may wait, over all functions; without it, as many as fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_waiting: Option<u64>,
+    /// Most bytes of payload that may wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_waiting_bytes: Option<u64>,
     /// Whose payloads are on disk only.
     on_disk_only: usize,
     /// With a unique id that others may join.
@@ -147,6 +157,10 @@ async fn server(
             jobs: Jobs {
                 total: totals.jobs,
                 running: totals.running,
+                waiting: totals.waiting.jobs,
+                waiting_bytes: totals.waiting.bytes,
+                max_waiting: totals.max_waiting,
+                max_waiting_bytes: totals.max_waiting_bytes,
                 on_disk_only: totals.on_disk_only,
                 unique: totals.uniques,
             },

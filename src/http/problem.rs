@@ -117,7 +117,9 @@ impl Problem {
     pub fn refused(code: &str, text: String) -> Self {
         let kind = match code {
             _ if text == Refusal::FRAME_TOO_LARGE.text => Kind::TOO_LARGE,
-            _ if text == Refusal::QUEUE_FULL.text || text == Refusal::TOO_MANY_FUNCTIONS.text => Kind::FULL,
+            _ if text.starts_with(&*Refusal::QUEUE_FULL.text) || text == Refusal::TOO_MANY_FUNCTIONS.text => {
+                Kind::FULL
+            }
             _ if text == Refusal::SCHEDULE_EXISTS.text => Kind::CONFLICT,
             "QUEUE_ERROR" | "SHUTDOWN" => Kind::UNAVAILABLE,
             _ => Kind::INVALID,

@@ -3,6 +3,7 @@
 //! Parsing is lenient exactly where libraries in the field need it (reference, section 6.2) and nowhere else.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -179,8 +180,11 @@ impl Refusal {
     /// A body over the accepted size.
     pub const FRAME_TOO_LARGE: Refusal =
         Refusal::new("ARGUMENT_TOO_LARGE", "Packet larger than this server accepts");
-    /// A queue limit, or a bound of the server, is reached.
+    /// The limit that `maxqueue` set is reached. What else is full begins with these words, and says what it is.
     pub const QUEUE_FULL: Refusal = Refusal::new("QUEUE_ERROR", "Job queue is full");
+    /// The memory for jobs is used up.
+    pub const MEMORY_FULL: Refusal =
+        Refusal::new("QUEUE_ERROR", "Job queue is full: the memory for jobs is used up");
     /// More functions than the server keeps.
     pub const TOO_MANY_FUNCTIONS: Refusal = Refusal::new("QUEUE_ERROR", "Too many functions");
     /// A recurring job is to become what another one is. No packet can ask for that.
@@ -207,6 +211,12 @@ impl Refusal {
     pub fn too_short(kind: Kind) -> Refusal {
         let text = format!("{} needs {} arguments", kind.name(), kind.arguments());
         Refusal { code: "INVALID_PACKET", text: text.into() }
+    }
+
+    /// A bound that an operator set on what waits is reached: this one.
+    pub fn queue_full(bound: impl Display) -> Refusal {
+        let Refusal { code, text } = Refusal::QUEUE_FULL;
+        Refusal { code, text: format!("{text}: {bound}").into() }
     }
 
     /// A field whose value makes no sense.

@@ -273,6 +273,7 @@ impl Model {
         if limit.is_some_and(|limit| self.jobs_of(&submit.function).count() >= limit as usize)
             || rules.max_waiting.is_some_and(|most| waiting().count() as u64 >= most)
             || rules.max_waiting_bytes.is_some_and(|most| bytes > most)
+            || self.is_full_in_all(submit.payload.len() as u64)
         {
             return Err("QUEUE_ERROR");
         }
@@ -317,6 +318,14 @@ impl Model {
         job.patience = self.patience(&job, self.now).filter(|_| is_ready);
         self.jobs.push(job);
         Ok(self.jobs.len() - 1)
+    }
+
+    /// Whether the bounds on what waits over all functions are reached.
+    fn is_full_in_all(&self, bytes: u64) -> bool {
+        let waiting = || self.jobs.iter().filter(|job| !job.is_running());
+        let all = bytes + waiting().map(|job| job.payload.len() as u64).sum::<u64>();
+        self.settings.max_waiting.is_some_and(|most| waiting().count() as u64 >= most)
+            || self.settings.max_waiting_bytes.is_some_and(|most| all > most)
     }
 
     /// Whether this fits into memory. If that depends on how much is on the disk only, what the client was told counts;

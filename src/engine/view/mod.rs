@@ -9,7 +9,7 @@ mod jobs;
 mod schedules;
 mod search;
 
-use super::{Drain, Engine};
+use super::{Drain, Engine, Waiting};
 use crate::protocol::Handle;
 use crate::types::{JobId, Pattern};
 
@@ -51,6 +51,8 @@ pub struct Totals {
     pub jobs: usize,
     /// Those that a worker has.
     pub running: usize,
+    /// Those that wait.
+    pub waiting: Waiting,
     /// Those whose payloads are on disk only.
     pub on_disk_only: usize,
     /// Unique ids that a live job has.
@@ -65,6 +67,10 @@ pub struct Totals {
     pub function_bytes: u64,
     /// Most bytes that jobs may be accounted with.
     pub max_job_bytes: u64,
+    /// Most jobs that may wait, over all functions.
+    pub max_waiting: Option<u64>,
+    /// Most bytes of payload that may.
+    pub max_waiting_bytes: Option<u64>,
     /// The end has begun, of this kind.
     pub draining: Option<Drain>,
 }
@@ -73,7 +79,8 @@ impl Engine {
     /// Counts over everything.
     pub fn totals(&self) -> Totals {
         Totals {
-            jobs: self.jobs.len(),
+            jobs: self.jobs.len() - self.over.len(),
+            waiting: self.waiting(),
             running: self.running,
             on_disk_only: self.usage.evicted,
             uniques: self.uniques.len(),
@@ -82,6 +89,8 @@ impl Engine {
             job_bytes: self.usage.bytes,
             function_bytes: self.functions.memory(),
             max_job_bytes: self.settings.max_memory,
+            max_waiting: self.settings.max_waiting,
+            max_waiting_bytes: self.settings.max_waiting_bytes,
             draining: self.draining,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -55,16 +56,16 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub max_waiting: Option<u64>,
     /// Most bytes of payload that wait; 0: as many as fit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "size")]
     pub max_waiting_bytes: Option<u64>,
     /// Most jobs that run at once, over all workers; 0: as many as are grabbed.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub max_running: Option<u64>,
-    /// Jobs handed out a second, on average; 0: as many as are grabbed.
+    /// Jobs handed out a second, on average, one in eleven days at least; 0: as many as are grabbed.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_negative")]
     #[schema(minimum = 0)]
     pub rate: Option<f64>,
-    /// Jobs handed out at once after a rest, where there is a rate.
+    /// Jobs handed out at once after a rest, where there is a rate; 0 is as 1.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::deserialize")]
     pub burst: Option<u32>,
     /// Nothing is handed out.
@@ -356,16 +357,18 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Durations as numbers of seconds, which may have a fraction. People may also write `30s` or `1h 30m`.
 /// The longest time that a rule may say: more than any job waits.
 pub const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
+/// Durations as numbers of seconds, which may have a fraction. People may also write `30s` or `1h 30m`.
 mod seconds {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use super::LONGEST;
+
+    const NO_TIME: &str = "neither a number of seconds nor a time as in \"1h 30m\"";
 
     pub(super) fn serialize<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         match span {
@@ -380,7 +383,7 @@ mod seconds {
             None => return Ok(None),
             Some(Said::Seconds(seconds)) => seconds,
             Some(Said::Text(text)) => humantime::parse_duration(&text)
-                .map_err(|error| D::Error::custom(format!("{text:?}: {error}")))?
+                .map_err(|_| D::Error::custom(format!("{text:?} is {NO_TIME}")))?
                 .as_secs_f64(),
         };
         if !(0.0..=LONGEST.as_secs_f64()).contains(&seconds) {
@@ -400,9 +403,32 @@ mod seconds {
 }
 
 fn not_negative<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-    let number = Option::<f64>::deserialize(from)?;
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number from 0 on")]
+    enum Said {
+        Number(f64),
+    }
+    let number = Option::<Said>::deserialize(from)?.map(|Said::Number(number)| number);
     let wrong = |number| D::Error::custom(format!("{number} is no number from 0 on"));
     number.map(|number| if number >= 0.0 { Ok(number) } else { Err(wrong(number)) }).transpose()
+}
+
+/// Bytes as a whole number. People may also write `64MiB`.
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a whole number of bytes, or a size as in \"64MiB\"")]
+    enum Said {
+        Bytes(#[serde(deserialize_with = "whole::deserialize")] Option<u64>),
+        Text(String),
+    }
+    match Said::deserialize(from)? {
+        Said::Bytes(bytes) => Ok(bytes),
+        Said::Text(text) => {
+            let size = text.parse::<ByteSize>().ok().filter(|size| i64::try_from(size.0).is_ok());
+            let wrong = || D::Error::custom(format!("{text:?} is no size; write for example 64KiB or 1GiB"));
+            size.map(|ByteSize(bytes)| Some(bytes)).ok_or_else(wrong)
+        }
+    }
 }
 
 /// Whole numbers as JSON Schema has them, where `5.0` is one too. None is beyond 64 bits with a sign: the store, and many who
@@ -412,7 +438,7 @@ pub(crate) mod whole {
     use std::marker::PhantomData;
 
     use serde::Deserializer;
-    use serde::de::{Error, Unexpected, Visitor};
+    use serde::de::{Error, Visitor};
 
     pub(crate) fn deserialize<'de, D, N>(from: D) -> Result<Option<N>, D::Error>
     where
@@ -425,9 +451,11 @@ pub(crate) mod whole {
     struct Whole<N>(PhantomData<N>);
 
     impl<N: TryFrom<i64>> Whole<N> {
-        fn read<E: Error>(self, number: Option<i64>, said: Unexpected<'_>) -> Result<Option<N>, E> {
+        fn read<E: Error>(self, number: Option<i64>, said: impl fmt::Debug) -> Result<Option<N>, E> {
             let number = number.and_then(|number| N::try_from(number).ok());
-            number.map(Some).ok_or_else(|| E::invalid_value(said, &self))
+            number.map(Some).ok_or_else(|| {
+                E::custom(format_args!("{said:?} is not {}", &self as &dyn serde::de::Expected))
+            })
         }
     }
 
@@ -435,7 +463,8 @@ pub(crate) mod whole {
         type Value = Option<N>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a whole number of at most {} bits, not negative", size_of::<N>() * 8)
+            let most = 1_u64.checked_shl(size_of::<N>() as u32 * 8).map_or(i64::MAX as u64, |most| most - 1);
+            write!(f, "a whole number from 0 to {most}")
         }
 
         fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
@@ -443,21 +472,21 @@ pub(crate) mod whole {
         }
 
         fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-            self.read(Some(number), Unexpected::Signed(number))
+            self.read(Some(number), number)
         }
 
         fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-            self.read(i64::try_from(number).ok(), Unexpected::Unsigned(number))
+            self.read(i64::try_from(number).ok(), number)
         }
 
         fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
             let is_whole = number.fract() == 0.0 && (0.0..i64::MAX as f64).contains(&number);
-            self.read(is_whole.then_some(number as i64), Unexpected::Float(number))
+            self.read(is_whole.then_some(number as i64), number)
         }
 
         /// As it stands in an address.
         fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            self.read(text.parse().ok(), Unexpected::Str(text))
+            self.read(text.parse().ok(), text)
         }
     }
 }
@@ -509,6 +538,9 @@ mod tests {
                 .unwrap(),
             policy
         );
+        let said = serde_json::from_str::<Policy>(r#"{"max_waiting_bytes":"1MiB"}"#).unwrap();
+        assert_eq!(said.max_waiting_bytes, Some(1 << 20));
+        assert!(serde_json::from_str::<Policy>(r#"{"max_waiting_bytes":"9EiB"}"#).is_err());
         assert!(serde_json::from_str::<Policy>(r#"{"lease":-1}"#).is_err());
         assert!(serde_json::from_str::<Policy>(r#"{"leese":1}"#).is_err());
     }

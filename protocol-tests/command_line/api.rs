@@ -210,9 +210,11 @@ fn a_policy_is_set_and_lifted_and_told_with_where_each_value_comes_from() {
         "rules": {"attempts": 5, "order": "fifo", "lease": null},
         "sources": {"attempts": "operator img.*", "order": "default", "lease": "default"},
     });
+    let mut with_file = policy.clone();
+    with_file["file"] = json!({"attempts": 2, "paused": true});
     let api = StandIn::start(&[
         (&patch, 200, policy.clone()),
-        (&get, 200, policy.clone()),
+        (&get, 200, with_file),
         (&delete, 204, Value::Null),
         ("GET /functions/img%2Ea/policy", 200, rules),
         ("GET /functions/img%2Ea", 200, json!({"function": "img.a", "queued": {"high": 1}})),
@@ -220,7 +222,14 @@ fn a_policy_is_set_and_lifted_and_told_with_where_each_value_comes_from() {
     ]);
     let set = ["functions", "policy", "set", "img.*", "attempts=5", "backoff=10s", "paused=true"];
     assert_eq!(api.run(&set).well(), "attempts  5\nbackoff   10\n");
-    assert_eq!(api.run(&["functions", "policy", "get", "img.*"]).well(), "attempts  5\nbackoff   10\n");
+    let got = api.run(&["functions", "policy", "get", "img.*"]).well();
+    assert_eq!(
+        got,
+        "RULE      VALUE  FROM\nattempts  5      operator\nbackoff   10     operator\npaused    true   file\n"
+    );
+    assert!(
+        api.run(&["functions", "policy", "set", "", "attempts=5"]).with_code(2).contains("name a function")
+    );
     api.run(&["functions", "policy", "unset", "img.*", "backoff"]).well();
     api.run(&["functions", "policy", "unset", "img.*"]).well();
     assert_eq!(

@@ -49,6 +49,73 @@ fn policies_are_laid_over_each_other_and_each_rule_says_where_it_is_from() {
     put(&api, "PUT", "/api/v1/policies/f", &json!({"attempt": 1})).expect_problem(422, "invalid");
     put(&api, "PATCH", "/api/v1/policies/f", &json!({"attempt": null})).expect_problem(422, "invalid");
     put(&api, "PUT", "/api/v1/policies/f", &json!([1])).expect_problem(422, "invalid");
+    // What is nothing is not there.
+    assert_eq!(put(&api, "PUT", "/api/v1/policies/f", &json!({})).status, 204);
+    api.get("/api/v1/policies/f").expect_problem(404, "not-found");
+    let paused = act(&api, "/api/v1/functions/nosuch/pause");
+    assert_eq!(paused, json!({"function": "nosuch", "paused": true, "unknown": true}));
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_rule_in_plain_words() {
+    let (_server, api) = serve(&["--store", "memory"]);
+    for (rule, value, why) in [
+        ("attempts", json!(-1), "attempts: -1 is not a whole number from 0 to 4294967295"),
+        ("rate", json!("fast"), "rate: expected a number from 0 on"),
+        ("lease", json!(true), "lease: expected a number of seconds, or a time as in \"1h 30m\""),
+        (
+            "lease",
+            json!("soon"),
+            "lease: \"soon\" is neither a number of seconds nor a time as in \"1h 30m\"",
+        ),
+        ("max_waiting_bytes", json!("much"), "max_waiting_bytes: \"much\" is no size"),
+        (
+            "max_waiting_bytes",
+            json!(-1),
+            "max_waiting_bytes: expected a whole number of bytes, or a size as in",
+        ),
+        ("retry_failed", json!("yes"), "retry_failed: invalid type: string \"yes\", expected a boolean"),
+    ] {
+        let problem = put(&api, "PATCH", "/api/v1/policies/f", &json!({"order": "lifo", rule: value}));
+        let detail = problem.expect_problem(422, "invalid")["detail"].clone();
+        assert!(detail.as_str().unwrap().starts_with(why), "{detail}");
+    }
+    let set = put(&api, "PUT", "/api/v1/policies/f", &json!({"max_waiting_bytes": "1MiB"})).ok();
+    assert_eq!(set["policy"], json!({"max_waiting_bytes": 1 << 20}));
+}
+
+#[test]
+fn what_waits_is_bounded_for_a_function_and_in_all_and_the_refusal_says_by_what() {
+    let (server, api) = serve(&["--max-waiting", "3", "--max-waiting-bytes", "100B"]);
+    put(&api, "PUT", "/api/v1/policies/f", &json!({"max_waiting": 1, "max_waiting_bytes": 50})).ok();
+    let mut client = server.connect();
+    let refused = |client: &mut crate::support::Peer, function: &str, payload: &[u8], why: &str| {
+        client.send(kind::SUBMIT_JOB_BG, &[function.as_bytes(), b"", payload]);
+        client.expect(kind::ERROR, &[b"QUEUE_ERROR", format!("Job queue is full: {why}").as_bytes()]);
+    };
+    refused(&mut client, "f", &[b'x'; 51], "max_waiting_bytes of f is 50");
+    let first = client.submit_bg("f", "", b"x");
+    refused(&mut client, "f", b"x", "max_waiting of f is 1");
+    refused(&mut client, "g", &[b'x'; 100], "max-waiting-bytes of the server is 100");
+    let delayed = api.submit(&json!({"function": "g", "delay": 1000}));
+    act(&api, &format!("/api/v1/jobs/{delayed}/hold"));
+    client.submit_bg("g", "", b"x");
+    refused(&mut client, "h", b"", "max-waiting of the server is 3");
+    let refused = api.post("/api/v1/jobs", &json!({"function": "h"}));
+    refused.expect_problem(503, "queue-full");
+    let jobs = api.look("/api/v1/server")["jobs"].clone();
+    assert_eq!(
+        (&jobs["waiting"], &jobs["waiting_bytes"], &jobs["max_waiting"]),
+        (&json!(3), &json!(2), &json!(3))
+    );
+    // One that runs or has ended waits no more; an operator is not bound.
+    let mut worker = server.connect();
+    worker.can_do("f");
+    assert_eq!(worker.take_job().handle, first);
+    worker.fail(&first);
+    client.submit_bg("h", "", b"");
+    act(&api, &format!("/api/v1/jobs/{first}/retry"));
+    assert_eq!(api.look("/api/v1/server")["jobs"]["waiting"], 4);
 }
 
 #[test]
@@ -72,11 +139,21 @@ fn a_policy_of_the_file_is_told_apart_from_an_operators() {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("gearhouse.toml");
     std::fs::write(&file, "[policy.\"img.*\"]\npaused = true\nlease = \"30s\"\n").unwrap();
-    let (_server, api) = serve(&["--store", "memory", "--config", file.to_str().unwrap()]);
+    let (_server, api) =
+        serve(&["--store", "memory", "--job-attempts", "3", "--config", file.to_str().unwrap()]);
     assert_eq!(api.look("/api/v1/policies/img.*")["origin"], "file");
+    let lifted = api.send("DELETE", "/api/v1/policies/img.*", &[], &[]).expect_problem(404, "not-found");
+    assert!(lifted["detail"].as_str().unwrap().contains("configuration file"), "{lifted}");
+    put(&api, "PATCH", "/api/v1/policies/img.*", &json!({"lease": 5})).ok();
+    let both = api.look("/api/v1/policies/img.*");
+    assert_eq!((&both["origin"], &both["policy"]), (&json!("operator"), &json!({"lease": 5})));
+    assert_eq!(both["file"], json!({"paused": true, "lease": 30}));
+    assert_eq!(api.send("DELETE", "/api/v1/policies/img.*", &[], &[]).status, 204);
+    assert_eq!(api.look("/api/v1/functions/img.a/policy")["sources"]["attempts"], "option");
     let held = api.look("/api/v1/functions/img.a/policy");
     assert_eq!((&held["rules"]["lease"], &held["sources"]["lease"]), (&json!(30), &json!("file img.*")));
-    assert_eq!(act(&api, "/api/v1/functions/img.a/resume"), json!({"function": "img.a", "paused": false}));
+    let resumed = act(&api, "/api/v1/functions/img.a/resume");
+    assert_eq!(resumed, json!({"function": "img.a", "paused": false}));
     let held = api.look("/api/v1/functions/img.a/policy");
     assert_eq!(
         (&held["rules"]["paused"], &held["sources"]["paused"]),

@@ -1,5 +1,6 @@
 //! `gearhouse functions`: what waits for each function, and the policies that hold for it.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -24,7 +25,7 @@ Examples:
 Exit code: 0 done, 1 the server refused, 2 wrong use or no server.";
 
 const POLICY_HELP: &str = "\
-Values: numbers, true or false, lengths of time as 30s or 1h 30m, lifo or fifo.
+Values: numbers, true or false, lengths of time as 30s or 1h 30m, sizes as 64MiB, lifo or fifo.
 
 Examples:
   gearhouse functions policy get resize
@@ -264,7 +265,12 @@ fn each(
                 let counts =
                     show::flat(&answer).into_iter().filter(|(_, value)| value.parse::<u64>().is_ok());
                 let counts: String = counts.map(|(name, count)| format!("  {name}: {count}")).collect();
-                show::say(format_args!("{name}  {did}{counts}"))?;
+                let ahead = if answer["unknown"] == true {
+                    "; there is no such function yet: it holds from when there is"
+                } else {
+                    ""
+                };
+                show::say(format_args!("{name}  {did}{counts}{ahead}"))?;
             }
             Err(error @ super::api::ApiError::Refused { .. }) => {
                 undone += 1;
@@ -292,13 +298,16 @@ fn purge(api: &Api, function: &OsStr) -> Result<Value, super::api::ApiError> {
 
 fn run_policy(api: &Api, command: Policy, json: bool) -> Result<(), Failure> {
     match command {
+        Policy::Get { name } | Policy::Set { name, .. } | Policy::Unset { name, .. } if name.is_empty() => {
+            Err(Failure::usage("name a function, or a pattern with `*`"))
+        }
         Policy::List => {
             let mut rows = Vec::new();
             api.list(&[b"policies"], &Query::new(), None, |policy| {
                 if json {
                     return show::say(&policy);
                 }
-                let values = show::flat(&policy["policy"]).into_iter();
+                let values = values(&policy["policy"]).into_iter();
                 let values: Vec<String> = values.map(|(name, value)| format!("{name}={value}")).collect();
                 rows.push(vec![
                     show::text(&policy, "pattern"),
@@ -311,7 +320,7 @@ fn run_policy(api: &Api, command: Policy, json: bool) -> Result<(), Failure> {
         }
         Policy::Get { name } if name.as_bytes().contains(&b'*') => {
             let policy = api.get(&at(&name), &Query::new())?;
-            set(&policy, json)
+            if json { show::say(&policy) } else { tell_layers(&policy) }
         }
         Policy::Get { name } => {
             let rules = rules(api, &name)?;
@@ -339,9 +348,30 @@ fn at(pattern: &OsStr) -> [&[u8]; 2] {
     [b"policies", pattern.as_bytes()]
 }
 
-/// An operator's policy, as it is set now.
+/// An operator's policy, as it is set now; perhaps nothing is left of it.
 fn set(policy: &Value, json: bool) -> Result<(), Failure> {
-    if json { show::say(policy) } else { show::facts(&show::flat(policy.get("policy").unwrap_or(policy))) }
+    match policy {
+        Value::Null if json => show::say("{}"),
+        policy if json => show::say(policy),
+        policy => show::facts(&values(&policy["policy"])),
+    }
+}
+
+/// The rules of a policy as they are written to set them.
+fn values(policy: &Value) -> Vec<(String, String)> {
+    let rules = policy.as_object().into_iter().flatten();
+    rules.map(|(rule, value)| (rule.clone(), show::plain(value))).collect()
+}
+
+/// What is set for a pattern: each value, and whether an operator or the file says it.
+fn tell_layers(set: &Value) -> Result<(), Failure> {
+    let origin = show::text(set, "origin");
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (source, policy) in [("file", &set["file"]), (&*origin, &set["policy"])] {
+        let layer = values(policy).into_iter();
+        rows.extend(layer.map(|(rule, value)| (rule.clone(), vec![rule, value, source.to_owned()])));
+    }
+    show::table(&show::columns(["RULE", "VALUE", "FROM"]), &rows.into_values().collect::<Vec<_>>())
 }
 
 /// The rules that hold for a function.

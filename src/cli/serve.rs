@@ -484,6 +484,14 @@ mod tests {
         }
         let message = refusal_of_file(&format!("[policy.{}]\npaused = true", "x".repeat(1025)));
         assert!(message.contains("at most 1024 bytes"), "{message}");
+        for (table, why) in [
+            ("[policy.\"\"]\npaused = true", "names no function"),
+            ("[policy.img.resize]\nattempts = 3", "[policy.\"img.resize\"]"),
+            ("[policy.f]\nretry_failed = true\nretry-failed = false", "is said twice"),
+        ] {
+            let message = refusal_of_file(table);
+            assert!(message.contains(why), "{message}");
+        }
         let message = refusal_of_file("backlog = 0\n");
         assert!(message.contains("line 1") && message.contains("backlog = 0"), "{message}");
         let message = refusal_of_file("listen = [\"127.0.0.1\", \"4730\"]");

@@ -192,12 +192,26 @@ impl<'de> Deserialize<'de> for Policies {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let tables = BTreeMap::<String, toml::Table>::deserialize(from)?;
         let policy = |(pattern, table): (String, toml::Table)| {
-            let table: toml::Table =
-                table.into_iter().map(|(key, value)| (key.replace('-', "_"), value)).collect();
-            let policy = Policy::deserialize(table);
-            policy
-                .map(|policy| (pattern.clone(), policy))
-                .map_err(|error| D::Error::custom(format!("in the policy for {pattern}: {error}")))
+            let wrong = |why: &dyn fmt::Display| {
+                Err(D::Error::custom(format!("in the policy for {pattern:?}: {why}")))
+            };
+            if pattern.is_empty() {
+                return wrong(&"it names no function; \"*\" stands for all");
+            }
+            let mut rules = toml::Table::new();
+            for (key, value) in table {
+                if value.is_table() {
+                    let whole = format!("{pattern}.{key}");
+                    return wrong(&format_args!("a name with a dot needs quotes: [policy.{whole:?}]"));
+                }
+                if rules.insert(key.replace('-', "_"), value).is_some() {
+                    return wrong(&format_args!("{key} is said twice"));
+                }
+            }
+            match Policy::deserialize(rules) {
+                Ok(policy) => Ok((pattern, policy)),
+                Err(error) => wrong(&error),
+            }
         };
         tables.into_iter().map(policy).collect::<Result<_, _>>().map(Policies)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Engine, Output, Record};
+use super::{Engine, Output, Record, Settings};
 use crate::policy::{Policy, Rules};
 use crate::protocol::Refusal;
 use crate::types::{FunctionId, JobId, RecordNo, fits};
@@ -96,6 +96,16 @@ impl Engine {
         let mut rules = self.settings.rules.clone();
         fitting.iter().for_each(|(.., policy)| rules.overlay(policy));
         (fitting, rules)
+    }
+
+    /// What was set once, at start.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether there is a function of this name.
+    pub fn has_function(&self, name: &[u8]) -> bool {
+        self.functions.find(name).is_some()
     }
 
     /// The policy of the configuration file for exactly this pattern.

@@ -22,13 +22,22 @@ pub(super) struct JobPart;
 /// A time as in "1h 30m".
 const SPAN: &str = "^(0|[0-9]{1,4} ?(ms|s|m|min|h|d)( [0-9]{1,4} ?(ms|s|m|min|h)){0,3})$";
 
+/// A size as in "64MiB".
+const SIZE: &str = "^[0-9]{1,6} ?([KMG]i?)?B$";
+
 impl PartialSchema for NewPolicy {
     fn schema() -> RefOr<Schema> {
         edited::<Policy>(|schema| {
             schema["description"] =
                 "Some of the rules for a function; null is as if nothing were said. Times are seconds, or \
-                                     text as in `1h 30m`."
+                                     text as in `1h 30m`; sizes are bytes, or text as in `64MiB`."
                     .into();
+            let about = schema["properties"]["max_waiting_bytes"]["description"].take();
+            let bytes = json!({"type": "integer", "format": "int64", "minimum": 0});
+            schema["properties"]["max_waiting_bytes"] = json!({
+                "description": about,
+                "oneOf": [bytes, {"type": "string", "pattern": SIZE}, {"type": "null"}],
+            });
             let rules = schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut);
             // Those that are no time have no bound.
             for rule in rules.filter(|rule| names_type(rule, "number") && rule.get("maximum").is_some()) {

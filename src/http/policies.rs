@@ -22,7 +22,7 @@ use super::params::{KnownTag, Name, Params};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use crate::engine::Origin;
-use crate::policy::Policy;
+use crate::policy::{Policy, Rules};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -42,11 +42,15 @@ struct Set {
     /// `file`: it stands in the configuration file. `operator`: it was set while the server ran, and is kept.
     origin: &'static str,
     policy: Policy,
+    /// What the configuration file says for the same pattern, where an operator's policy is laid over it. Not in lists,
+    /// where each stands for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<Policy>,
 }
 
 impl Set {
     fn of(pattern: &str, origin: Origin, policy: &Policy) -> Self {
-        Self { pattern: pattern.to_owned(), origin: origin.name(), policy: policy.clone() }
+        Self { pattern: pattern.to_owned(), origin: origin.name(), policy: policy.clone(), file: None }
     }
 }
 
@@ -119,7 +123,7 @@ async fn list(
 
 /// The policy for exactly this pattern
 ///
-/// What an operator set, or else what the configuration file says.
+/// What an operator set, and what the configuration file says where that holds, too; or else the latter alone.
 #[utoipa::path(get, operation_id = "get_policy", path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
     responses(
         (status = 200, description = "The policy", body = Set),
@@ -127,9 +131,11 @@ async fn list(
 async fn get(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> Result<Response, Problem> {
     let pattern = text(&name)?;
     let set = broker.view(|engine| {
-        let of_operator = engine.operator_policy(pattern).map(|policy| (Origin::Operator, policy));
-        let set = of_operator.or_else(|| engine.file_policy(pattern).map(|policy| (Origin::File, policy)));
-        set.map(|(origin, policy)| Set::of(pattern, origin, policy))
+        let file = engine.file_policy(pattern);
+        match engine.operator_policy(pattern) {
+            Some(policy) => Some(Set { file: file.cloned(), ..Set::of(pattern, Origin::Operator, policy) }),
+            None => file.map(|policy| Set::of(pattern, Origin::File, policy)),
+        }
     });
     let set = set.filter(|_| caller.sees(pattern.as_bytes()));
     json(StatusCode::OK, &set.ok_or_else(|| none(pattern))?)
@@ -137,16 +143,17 @@ async fn get(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> Resu
 
 /// Set the policy for a pattern
 ///
-/// What it does not say is left to less exact ones.
+/// What it does not say is left to less exact ones. One that says nothing is as good as none.
 #[utoipa::path(put, operation_id = "put_policy", path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
     request_body = NewPolicy,
     responses(
         (status = 200, description = "The policy as it is now", body = Set),
+        (status = 204, description = "Nothing is set for it any more"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn put(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let pattern = text(&name)?;
     desk.must_see(pattern.as_bytes())?;
-    let policy = parse(Value::Object(desk.read(body::JSON, &headers, body).await?))?;
+    let policy = parse(desk.read(body::JSON, &headers, body).await?)?;
     set(&desk, "set policy", pattern, policy).await
 }
 
@@ -157,6 +164,7 @@ async fn put(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result<R
     request_body = NewPolicy,
     responses(
         (status = 200, description = "The policy as it is now", body = Set),
+        (status = 204, description = "Nothing is set for it any more"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn patch(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let pattern = text(&name)?;
@@ -168,13 +176,13 @@ async fn patch(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result
     for (rule, value) in changes {
         if value.is_null() {
             // So that it is refused if there is no such rule.
-            parse(Value::Object(Map::from_iter([(rule.clone(), Value::Null)])))?;
+            parse(Map::from_iter([(rule.clone(), Value::Null)]))?;
             values.remove(&rule);
         } else {
             values.insert(rule, value);
         }
     }
-    let policy = parse(Value::Object(values))?;
+    let policy = parse(values)?;
     set(&desk, "change policy", pattern, policy).await
 }
 
@@ -188,8 +196,17 @@ async fn patch(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result
 async fn delete(desk: Desk, name: Name) -> Result<Response, Problem> {
     let pattern = text(&name)?;
     desk.must_see(pattern.as_bytes())?;
-    if desk.broker.view(|engine| engine.operator_policy(pattern).is_none()) {
-        return Err(none(pattern));
+    let (is_set, is_of_file) = desk
+        .broker
+        .view(|engine| (engine.operator_policy(pattern).is_some(), engine.file_policy(pattern).is_some()));
+    if !is_set {
+        return Err(if is_of_file {
+            let why =
+                format!("The policy for {pattern} stands in the configuration file, and can be lifted there");
+            Problem::new(Kind::NOT_FOUND, why)
+        } else {
+            none(pattern)
+        });
     }
     let lifted = desk.broker.set_policy(desk.now(), pattern, None);
     desk.done("lift policy", pattern.as_bytes(), lifted).await?;
@@ -204,7 +221,8 @@ struct Held {
     /// Every rule; 0: none.
     #[schema(value_type = Policy)]
     rules: Map<String, Value>,
-    /// Where each comes from: `default`, `file PATTERN`, or `operator PATTERN`.
+    /// Where each comes from: `default`, `option` (one that the server was started with), `file PATTERN`, or
+    /// `operator PATTERN`.
     sources: BTreeMap<String, String>,
 }
 
@@ -224,16 +242,19 @@ async fn of_function(
     if !caller.sees(function.as_bytes()) {
         return Err(Problem::new(Kind::NOT_FOUND, format!("There is no function {function}")));
     }
-    let (fitting, rules) = broker.view(|engine| {
+    let (fitting, rules, of_options) = broker.view(|engine| {
         let (fitting, rules) = engine.rules_for(function.as_bytes());
         let owned = |(pattern, origin, policy): (&str, Origin, &Policy)| {
             (format!("{} {pattern}", origin.name()), policy.clone())
         };
-        (fitting.into_iter().map(owned).collect::<Vec<_>>(), rules)
+        let fitting = fitting.into_iter().map(owned).collect::<Vec<_>>();
+        (fitting, rules, to_map(&engine.settings().rules.to_policy()))
     });
     let mut rules = to_map(&rules.to_policy());
+    let built_in = to_map(&Rules::default().to_policy());
+    let source = |rule: &String| if built_in[rule] == of_options[rule] { "default" } else { "option" };
     let mut sources: BTreeMap<String, String> =
-        rules.keys().map(|rule| (rule.clone(), "default".to_owned())).collect();
+        rules.keys().map(|rule| (rule.clone(), source(rule).to_owned())).collect();
     for (source, policy) in fitting {
         for (rule, value) in to_map(&policy) {
             sources.insert(rule.clone(), source.clone());
@@ -250,6 +271,13 @@ async fn of_function(
 struct Paused {
     function: String,
     paused: bool,
+    /// There is no such function yet: it holds from when there is.
+    #[serde(skip_serializing_if = "is_false")]
+    unknown: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Hand out no jobs of a function
@@ -288,12 +316,16 @@ async fn set_paused(desk: Desk, name: Name, paused: bool) -> Result<Response, Pr
     let done = desk.broker.set_policy(desk.now(), function, Some(policy));
     let action = if paused { "pause function" } else { "resume function" };
     desk.done(action, function.as_bytes(), done).await?;
-    json(StatusCode::OK, &Paused { function: function.to_owned(), paused })
+    let unknown = paused && desk.broker.view(|engine| !engine.has_function(function.as_bytes()));
+    json(StatusCode::OK, &Paused { function: function.to_owned(), paused, unknown })
 }
 
 async fn set(desk: &Desk, action: &str, pattern: &str, policy: Policy) -> Result<Response, Problem> {
     let done = desk.broker.set_policy(desk.now(), pattern, Some(policy.clone()));
     desk.done(action, pattern.as_bytes(), done).await?;
+    if policy == Policy::default() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     json(StatusCode::OK, &Set::of(pattern, Origin::Operator, &policy))
 }
 
@@ -308,8 +340,18 @@ fn to_map(policy: &Policy) -> Map<String, Value> {
     }
 }
 
-fn parse(values: Value) -> Result<Policy, Problem> {
-    serde_json::from_value(values).map_err(|error| Problem::new(Kind::INVALID, error.to_string()))
+/// The rules that these values say; if one is wrong, the answer names it.
+fn parse(values: Map<String, Value>) -> Result<Policy, Problem> {
+    for (rule, value) in &values {
+        let alone = Map::from_iter([(rule.clone(), value.clone())]);
+        if let Err(error) = serde_json::from_value::<Policy>(Value::Object(alone)) {
+            let is_named = to_map(&Rules::default().to_policy()).contains_key(rule);
+            let why = if is_named { format!("{rule}: {error}") } else { error.to_string() };
+            return Err(Problem::new(Kind::INVALID, why));
+        }
+    }
+    serde_json::from_value(Value::Object(values))
+        .map_err(|error| Problem::new(Kind::INVALID, error.to_string()))
 }
 
 /// A pattern is text: it stands in the configuration file, too.

@@ -111,14 +111,35 @@ fn all_that_a_filter_finds_is_counted_first_and_done_page_by_page() {
 }
 
 #[test]
-fn with_a_limit_only_the_first_found_are_meant() {
-    let did = json!({"matched": 1, "done": 1, "results": [{"handle": "H:a:1", "outcome": "queued"}]});
-    let api = StandIn::start(&[
-        ("GET /jobs?state=failed&limit=1", 200, page(&[job("H:a:1")], Some("x"))),
-        (ACTIONS, 200, did),
-    ]);
-    api.run(&["jobs", "retry", "--state", "failed", "--limit", "1", "--all"]).well();
-    assert_eq!(api.bodies(ACTIONS), [json!({"action": "retry", "handles": ["H:a:1"]})]);
+fn with_a_limit_no_more_are_asked_for_than_are_left_of_it() {
+    let did = |handle: &str, next: Option<&str>| json!({"matched": 1, "done": 1, "results": [{"handle": handle, "outcome": "queued"}], "next": next});
+    let api =
+        StandIn::start(&[(ACTIONS, 200, did("H:a:1", Some("c1"))), (ACTIONS, 200, did("H:a:2", Some("c2")))]);
+    let args = ["jobs", "retry", "--state", "failed", "--limit", "2", "--all"];
+    assert_eq!(api.run(&args).well(), "H:a:1  queued\nH:a:2  queued\n");
+    let filter = json!({"state": "failed"});
+    let first = json!({"action": "retry", "filter": filter, "limit": 2});
+    assert_eq!(
+        api.bodies(ACTIONS),
+        [first, json!({"action": "retry", "filter": filter, "limit": 1, "after": "c1"})]
+    );
+
+    let none = json!({"matched": 0, "done": 0, "results": [], "next": null});
+    let api = StandIn::start(&[(ACTIONS, 200, none)]);
+    let ended = api.run(&["jobs", "delete", "--all", "--limit", "2"]);
+    assert_eq!((ended.well(), api.asked().len()), (String::new(), 1), "nothing to ask about");
+    assert!(ended.stderr.contains("done to 0 jobs"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_dry_run_does_nothing_to_jobs_that_are_named_either() {
+    let undone = json!({"handle": "H:a:2", "outcome": "not_done", "reason": "the job has ended"});
+    let answer = json!({"matched": 1, "done": 0, "results": [undone], "next": null});
+    let api = StandIn::start(&[(ACTIONS, 200, answer)]);
+    let told = api.run(&["jobs", "cancel", "H:a:1", "H:a:2", "--dry-run"]).well();
+    assert_eq!(told, "H:a:2  not done: the job has ended\ncancel 1 job: nothing was done\n");
+    let asked = json!({"action": "cancel", "handles": ["H:a:1", "H:a:2"], "dry_run": true});
+    assert_eq!(api.bodies(ACTIONS), [asked]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::{Api, serve};
-use crate::command_line::run::{run, text};
+use crate::command_line::run::{eventually, run, text};
 use crate::support::{Server, kind};
 
 const ACTIONS: &str = "/api/v1/jobs/actions";
@@ -91,10 +91,21 @@ fn several_jobs_are_named_and_each_is_answered() {
     let mut client = server.connect();
     let jobs: Vec<String> = (0..200).map(|_| client.submit_bg("f", "", b"x")).collect();
     worker(&server).take_job();
+    eventually("its worker is gone", || state(&api, &jobs[0]) == "queued");
     let mut handles = jobs.clone();
     handles.insert(100, "H:elsewhere:1".to_owned());
     let dry = api.post(ACTIONS, &json!({"action": "hold", "handles": handles, "dry_run": true})).ok();
-    assert_eq!(dry, json!({"matched": 200, "done": 0, "results": [], "next": null}));
+    assert_eq!((&dry["matched"], &dry["done"], &dry["next"]), (&json!(200), &json!(0), &Value::Null));
+    assert_eq!(
+        (dry["results"].as_array().unwrap().len(), &dry["results"][0]["handle"]),
+        (1, &json!(handles[100]))
+    );
+    let dry = api.post(ACTIONS, &json!({"action": "release", "handles": handles, "dry_run": true})).ok();
+    assert_eq!((&dry["matched"], dry["results"].as_array().unwrap().len()), (&json!(0), 201));
+    assert_eq!(
+        dry["results"][0],
+        json!({"handle": jobs[0], "outcome": "not_done", "reason": "the job is not held"})
+    );
     let done = api.post(ACTIONS, &json!({"action": "hold", "handles": handles})).ok();
     assert_eq!((&done["matched"], &done["done"], &done["next"]), (&json!(201), &json!(200), &Value::Null));
     let results = done["results"].as_array().unwrap();
@@ -165,9 +176,18 @@ fn what_a_filter_finds_is_acted_on_once_each() {
     assert_eq!(state(&api, &other), "queued");
     assert_eq!(all_found(&api, "cancel", &json!({"min_age": 3600})), (0, Vec::new()));
     assert_eq!(all_found(&api, "cancel", &json!({"handle": other})), (1, vec![other]));
+    let some: Vec<String> = (0..5).map(|_| client.submit_bg("h", "", b"x")).collect();
+    api.send("POST", &format!("/api/v1/jobs/{}/cancel", some[0]), &[], b"").ok();
+    for (dry_run, done) in [(true, 0), (false, 3)] {
+        let body = json!({"action": "cancel", "filter": {"function": "h"}, "limit": 3, "dry_run": dry_run});
+        let answer = api.post(ACTIONS, &body).ok();
+        assert_eq!((&answer["matched"], &answer["done"]), (&json!(3), &json!(done)), "{answer}");
+    }
     for body in [
         json!({"action": "cancel"}),
         json!({"action": "cancel", "handles": [], "filter": {}}),
+        json!({"action": "cancel", "handles": [], "limit": 1}),
+        json!({"action": "cancel", "filter": {}, "limit": 0}),
         json!({"action": "cancel", "filter": {"colour": "red"}}),
         json!({"action": "cancel", "filter": {}, "after": "x"}),
         json!({"action": "cancel", "filter": {}, "priority": "low"}),

@@ -106,8 +106,8 @@ struct Targets {
     /// Instead of handles: all jobs that the filter finds
     #[arg(long, conflicts_with = "handles")]
     all: bool,
-    /// Only count the jobs that are meant
-    #[arg(long, requires = "all")]
+    /// Do nothing: only tell how many jobs it would be done to, and to which of those named it would not
+    #[arg(long)]
     dry_run: bool,
     /// Do not ask before something is destroyed
     #[arg(long)]
@@ -218,32 +218,38 @@ impl Jobs {
             }
             _ => {}
         }
-        let doing = Doing::new(&api, action, self.remote.json);
-        if !targets.all {
-            doing.confirm(&counted(targets.handles.len()), targets.yes)?;
-            return doing.run_on(&targets.handles);
-        }
-        if let Some(Most(Some(limit))) = self.limit {
-            let mut handles = Vec::new();
-            api.list(&[b"jobs"], &self.filter.query(), Some(limit), |job| {
-                handles.push(show::text(&job, "handle"));
-                Ok(())
-            })?;
+        let mut doing = Doing::new(&api, action, self.remote.json);
+        if targets.all {
+            let found = Found { filter: &self.filter, limit: self.limit.and_then(|Most(limit)| limit) };
             if targets.dry_run {
-                return doing.say_count(handles.len() as u64);
+                let count = doing.count(&found)?;
+                return doing.say_count(count);
             }
-            doing.confirm(&counted(handles.len()), targets.yes)?;
-            return doing.run_on(&handles);
-        }
-        if targets.dry_run || (action.destroys && !targets.yes) {
-            let matched = doing.count(&self.filter)?;
-            if targets.dry_run {
-                return doing.say_count(matched);
+            if action.destroys && !targets.yes {
+                match doing.count(&found)? {
+                    // There is nothing to ask about.
+                    0 => return doing.end(),
+                    count => doing.confirm(&counted(count), false)?,
+                }
             }
-            doing.confirm(&counted(matched as usize), targets.yes)?;
+            return doing.run_on_found(&found);
         }
-        doing.run_on_found(&self.filter)
+        if targets.dry_run {
+            return doing.try_on(&targets.handles);
+        }
+        doing.confirm(&counted(targets.handles.len()), targets.yes)?;
+        doing.run_on(&targets.handles)
     }
+}
+
+/// Jobs that a filter finds, or the first so many of them.
+struct Found<'a> {
+    filter: &'a Filter,
+    limit: Option<usize>,
+}
+
+fn read_count(value: &Value) -> usize {
+    value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
 }
 
 fn counted(jobs: usize) -> String {
@@ -365,46 +371,70 @@ impl<'a> Doing<'a> {
         self.end()
     }
 
-    /// Does it to all that a filter finds.
-    fn run_on_found(mut self, filter: &Filter) -> Result<(), Failure> {
-        let mut after = Value::Null;
-        loop {
-            let mut body = self.action.body(("filter", filter.to_json()));
-            if !after.is_null() {
-                body.insert("after".to_owned(), after);
-            }
+    /// Tells what would become of these jobs.
+    fn try_on(mut self, handles: &[String]) -> Result<(), Failure> {
+        let mut matched = 0;
+        for handles in handles.chunks(HANDLES) {
+            let mut body = self.action.body(("handles", json!(handles)));
+            body.insert("dry_run".to_owned(), true.into());
             let answer = self.send(body)?;
+            matched += read_count(&answer["matched"]);
             self.tell(&answer)?;
-            after = answer["next"].clone();
-            if after.is_null() {
-                return self.end();
-            }
         }
+        self.say_count(matched)
+    }
+
+    /// Does it to all that a filter finds.
+    fn run_on_found(mut self, found: &Found<'_>) -> Result<(), Failure> {
+        self.each_found(found, false, |doing, answer| {
+            doing.tell(answer)?;
+            Ok(answer["results"].as_array().map_or(0, Vec::len))
+        })?;
+        self.end()
     }
 
     /// How many jobs a filter finds.
-    fn count(&self, filter: &Filter) -> Result<u64, Failure> {
-        let (mut matched, mut after) = (0, Value::Null);
+    fn count(&mut self, found: &Found<'_>) -> Result<usize, Failure> {
+        let mut matched = 0;
+        self.each_found(found, true, |_, answer| {
+            let count = read_count(&answer["matched"]);
+            matched += count;
+            Ok(count)
+        })?;
+        Ok(matched)
+    }
+
+    /// Asks until there are no more or as many as are wanted; `hear` tells how many an answer was about.
+    fn each_found(
+        &mut self,
+        found: &Found<'_>,
+        dry_run: bool,
+        mut hear: impl FnMut(&mut Self, &Value) -> Result<usize, Failure>,
+    ) -> Result<(), Failure> {
+        let (mut left, mut after) = (found.limit, Value::Null);
         loop {
-            let mut body = self.action.body(("filter", filter.to_json()));
-            body.insert("dry_run".to_owned(), true.into());
-            if !after.is_null() {
-                body.insert("after".to_owned(), after);
-            }
+            let mut body = self.action.body(("filter", found.filter.to_json()));
+            let more = [
+                ("dry_run", dry_run.then_some(true.into())),
+                ("limit", left.map(Value::from)),
+                ("after", Some(after).filter(|after| !after.is_null())),
+            ];
+            body.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
             let answer = self.send(body)?;
-            matched += answer["matched"].as_u64().unwrap_or(0);
+            let count = hear(self, &answer)?;
+            left = left.map(|left| left.saturating_sub(count));
             after = answer["next"].clone();
-            if after.is_null() {
-                return Ok(matched);
+            if after.is_null() || left == Some(0) {
+                return Ok(());
             }
         }
     }
 
-    fn say_count(&self, matched: u64) -> Result<(), Failure> {
+    fn say_count(&self, matched: usize) -> Result<(), Failure> {
         if self.json {
             return show::say(json!({ "matched": matched }));
         }
-        show::say(format_args!("{} {}: nothing was done", self.action.name, counted(matched as usize)))
+        show::say(format_args!("{} {}: nothing was done", self.action.name, counted(matched)))
     }
 
     fn send(&self, body: Map<String, Value>) -> Result<Value, Failure> {

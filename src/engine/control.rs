@@ -52,6 +52,9 @@ pub enum Undone {
     /// There is no such job, or nothing is kept of it any more.
     #[error("there is no such job, or it ended and is not kept any more")]
     Unknown,
+    /// It succeeded lately and is only a line in the list of those.
+    #[error("the job succeeded, and only a line of it is kept; the policy's keep_succeeded keeps more")]
+    NotKept,
     /// It has ended.
     #[error("the job has ended")]
     Over(Outcome),
@@ -82,102 +85,112 @@ pub enum Undone {
 }
 
 impl Engine {
+    /// Whether something can be done to a job as it stands. Only what is seen without trying: the store may still refuse.
+    ///
+    /// # Errors
+    /// Why it would not be done.
+    pub fn may(&self, id: JobId, action: Action) -> Result<(), Undone> {
+        let Some(job) = self.jobs.get(id) else {
+            let is_recent = self.recents.iter().any(|recent| recent.id == id);
+            return Err(if is_recent { Undone::NotKept } else { Undone::Unknown });
+        };
+        match (action, job.state()) {
+            (Action::Delete, State::Running { .. }) => Err(Undone::Running),
+            (Action::Delete, _) | (Action::Retry, State::Over { .. }) => Ok(()),
+            (_, State::Over { outcome }) => Err(Undone::Over(outcome)),
+            (Action::Cancel, State::Running { .. }) if job.is_cancelled() => Err(Undone::Cancelling),
+            (Action::Cancel, _) | (Action::Release, State::Held) => Ok(()),
+            (Action::Release, _) => Err(Undone::NotHeld),
+            (_, State::Running { .. }) => Err(Undone::Running),
+            (Action::Priority(_), _) => Ok(()),
+            (_, State::Held) => Err(Undone::Held),
+            (Action::Hold, _) | (Action::Run, State::Delayed { .. }) => Ok(()),
+            (Action::Run, State::Ready) => Err(Undone::Queued),
+            (Action::Retry, State::Delayed { .. }) if job.attempts() > 0 => Ok(()),
+            (Action::Retry, _) => Err(Undone::NotOver),
+        }
+    }
+
     /// Does something to a job. What it did is safe when the log is, up to [`Output::position`] afterwards.
     ///
     /// # Errors
     /// Why it was not done.
     pub fn control(&mut self, id: JobId, action: Action, out: &mut impl Output) -> Result<Did, Undone> {
-        let job = self.jobs.get(id).ok_or(Undone::Unknown)?;
-        if job.kept && out.readiness() == Err(Refusal::STORE_FAILED) {
+        let is_kept = self.jobs.get(id).is_some_and(|job| job.kept);
+        if is_kept && out.readiness() == Err(Refusal::STORE_FAILED) {
             return Err(Undone::Refused(Refusal::STORE_FAILED));
         }
-        let state = job.state();
+        self.may(id, action)?;
         match action {
-            Action::Cancel => self.cancel_job(id, state, out),
-            Action::Hold => self.hold(id, state, out),
-            Action::Release => self.release_job(id, state, out),
-            Action::Retry => self.retry(id, state, out),
-            Action::Run => self.run_now(id, state, out),
-            Action::Priority(priority) => self.prioritise(id, state, priority, out),
-            Action::Delete => self.delete(id, state, out),
-        }
-    }
-
-    fn cancel_job(&mut self, id: JobId, state: State, out: &mut impl Output) -> Result<Did, Undone> {
-        match state {
-            State::Over { outcome } => Err(Undone::Over(outcome)),
-            State::Running { .. } => {
-                let Some(job) = self.jobs.get_mut(id) else { return Err(Undone::Unknown) };
-                if job.is_cancelled() {
-                    return Err(Undone::Cancelling);
-                }
-                job.cancel();
-                // No one joins it any more.
-                if let Some(job) = self.jobs.get(id) {
-                    self.uniques.remove(id, job);
-                }
-                if let Some(job) = self.jobs.get_mut(id) {
-                    job.never_joined = true;
-                    self.apart.insert(id);
-                }
-                self.note(id, What::Cancelling, out);
-                self.persist_standing(id, out);
-                let waiting = self.take_waiting(id);
-                self.tell_failed(id, &waiting, out);
-                Ok(Did::Cancelling)
-            }
-            State::Ready | State::Delayed { .. } | State::Held => {
-                let waiting = self.finish(id, Outcome::Cancelled, None, out);
-                self.tell_failed(id, &waiting, out);
-                Ok(Did::Cancelled)
-            }
-        }
-    }
-
-    fn hold(&mut self, id: JobId, state: State, out: &mut impl Output) -> Result<Did, Undone> {
-        match state {
-            State::Ready | State::Delayed { .. } => {
+            Action::Cancel => self.cancel_job(id, out),
+            Action::Hold => {
                 self.restand(id, out, |job| job.hold());
                 self.note(id, What::Held, out);
                 self.persist_standing(id, out);
                 Ok(Did::Held)
             }
-            State::Held => Err(Undone::Held),
-            State::Running { .. } => Err(Undone::Running),
-            State::Over { outcome } => Err(Undone::Over(outcome)),
-        }
-    }
-
-    fn release_job(&mut self, id: JobId, state: State, out: &mut impl Output) -> Result<Did, Undone> {
-        match state {
-            State::Held => {
-                let due = self.jobs.get(id).and_then(|job| job.due()).filter(|due| *due > self.now);
-                self.note(id, What::Released, out);
-                match due {
-                    Some(_) => self.restand(id, out, |job| job.make_waiting(due)),
-                    None => self.make_ready(id, None, out),
-                }
-                self.persist_standing(id, out);
-                Ok(if due.is_some() { Did::Scheduled } else { Did::Queued })
-            }
-            State::Over { outcome } => Err(Undone::Over(outcome)),
-            State::Ready | State::Delayed { .. } | State::Running { .. } => Err(Undone::NotHeld),
-        }
-    }
-
-    fn retry(&mut self, id: JobId, state: State, out: &mut impl Output) -> Result<Did, Undone> {
-        match state {
-            State::Over { .. } => {}
-            State::Delayed { .. } if self.jobs.get(id).is_some_and(|job| job.attempts() > 0) => {
-                if let Some(job) = self.jobs.get_mut(id) {
+            Action::Release => self.release_job(id, out),
+            Action::Retry if self.jobs.get(id).is_some_and(|job| job.over().is_some()) => self.retry(id, out),
+            Action::Retry | Action::Run => {
+                if let Some(job) = self.jobs.get_mut(id).filter(|_| action == Action::Retry) {
                     job.forget_attempts();
                 }
-                return self.run_now(id, state, out);
+                self.note(id, What::Retried, out);
+                self.make_ready(id, None, out);
+                self.persist_standing(id, out);
+                Ok(Did::Queued)
             }
-            State::Running { .. } => return Err(Undone::Running),
-            State::Held => return Err(Undone::Held),
-            State::Ready | State::Delayed { .. } => return Err(Undone::NotOver),
+            Action::Priority(priority) => {
+                self.restand(id, out, |job| job.priority = priority);
+                self.note(id, What::Priority(priority), out);
+                self.persist_standing(id, out);
+                Ok(Did::Moved)
+            }
+            Action::Delete => {
+                self.note(id, What::Retired, out);
+                if let Some(job) = self.remove_job(id, out) {
+                    self.tell_failed(id, job.waiting(), out);
+                }
+                Ok(Did::Deleted)
+            }
         }
+    }
+
+    fn cancel_job(&mut self, id: JobId, out: &mut impl Output) -> Result<Did, Undone> {
+        let Some(job) = self.jobs.get_mut(id) else { return Err(Undone::Unknown) };
+        if !matches!(job.state(), State::Running { .. }) {
+            let waiting = self.finish(id, Outcome::Cancelled, None, out);
+            self.tell_failed(id, &waiting, out);
+            return Ok(Did::Cancelled);
+        }
+        job.cancel();
+        // No one joins it any more.
+        if let Some(job) = self.jobs.get(id) {
+            self.uniques.remove(id, job);
+        }
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.never_joined = true;
+            self.apart.insert(id);
+        }
+        self.note(id, What::Cancelling, out);
+        self.persist_standing(id, out);
+        let waiting = self.take_waiting(id);
+        self.tell_failed(id, &waiting, out);
+        Ok(Did::Cancelling)
+    }
+
+    fn release_job(&mut self, id: JobId, out: &mut impl Output) -> Result<Did, Undone> {
+        let due = self.jobs.get(id).and_then(|job| job.due()).filter(|due| *due > self.now);
+        self.note(id, What::Released, out);
+        match due {
+            Some(_) => self.restand(id, out, |job| job.make_waiting(due)),
+            None => self.make_ready(id, None, out),
+        }
+        self.persist_standing(id, out);
+        Ok(if due.is_some() { Did::Scheduled } else { Did::Queued })
+    }
+
+    fn retry(&mut self, id: JobId, out: &mut impl Output) -> Result<Did, Undone> {
         if self.draining.is_some() {
             return Err(Undone::Refused(Refusal::SHUTDOWN));
         }
@@ -232,51 +245,6 @@ impl Engine {
         job.record = out.persist(queued).map_err(Undone::Refused)?;
         job.kept = true;
         Ok(())
-    }
-
-    fn run_now(&mut self, id: JobId, state: State, out: &mut impl Output) -> Result<Did, Undone> {
-        match state {
-            State::Delayed { .. } => {
-                self.note(id, What::Retried, out);
-                self.make_ready(id, None, out);
-                self.persist_standing(id, out);
-                Ok(Did::Queued)
-            }
-            State::Ready => Err(Undone::Queued),
-            State::Held => Err(Undone::Held),
-            State::Running { .. } => Err(Undone::Running),
-            State::Over { outcome } => Err(Undone::Over(outcome)),
-        }
-    }
-
-    fn prioritise(
-        &mut self,
-        id: JobId,
-        state: State,
-        priority: Priority,
-        out: &mut impl Output,
-    ) -> Result<Did, Undone> {
-        match state {
-            State::Ready | State::Delayed { .. } | State::Held => {
-                self.restand(id, out, |job| job.priority = priority);
-                self.note(id, What::Priority(priority), out);
-                self.persist_standing(id, out);
-                Ok(Did::Moved)
-            }
-            State::Running { .. } => Err(Undone::Running),
-            State::Over { outcome } => Err(Undone::Over(outcome)),
-        }
-    }
-
-    fn delete(&mut self, id: JobId, state: State, out: &mut impl Output) -> Result<Did, Undone> {
-        if matches!(state, State::Running { .. }) {
-            return Err(Undone::Running);
-        }
-        self.note(id, What::Retired, out);
-        if let Some(job) = self.remove_job(id, out) {
-            self.tell_failed(id, job.waiting(), out);
-        }
-        Ok(Did::Deleted)
     }
 
     /// A connection gets no more jobs, and is closed when it holds none. Whether there is such a connection.

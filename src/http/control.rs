@@ -23,7 +23,8 @@ use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use crate::broker::{BATCH, Broker, turn};
 use crate::engine::view::{JobRow, JobState};
-use crate::engine::{Action, Did, Undone};
+use crate::engine::{Action, Did, Engine, Undone};
+use crate::policy::whole;
 use crate::types::{JobId, RecordNo, Timestamp};
 
 /// Jobs of one request.
@@ -88,9 +89,13 @@ struct Actions {
     handles: Option<Vec<String>>,
     /// Or all jobs that fit this, and are in a state in which the action means something. `{}`: all.
     filter: Option<Filter>,
-    /// Only counts them.
+    /// Does nothing: tells how many it would be done to, and of those that were named to which not, and why.
     #[serde(default)]
     dry_run: bool,
+    /// With a filter: not to more jobs than this.
+    #[serde(default, deserialize_with = "whole::deserialize")]
+    #[schema(minimum = 1)]
+    limit: Option<u64>,
     /// The `next` of the answer before.
     after: Option<String>,
 }
@@ -111,7 +116,7 @@ struct Done {
 #[derive(Serialize, ToSchema)]
 #[schema(as = JobsDone)]
 struct ManyDone {
-    /// Jobs that this answer is about.
+    /// Jobs that this answer is about; of a dry run those to which it would be done.
     matched: usize,
     /// Those of them to which it was done.
     done: usize,
@@ -248,7 +253,7 @@ async fn one(
     safe(broker, record).await?;
     match result {
         Ok(_) => json(StatusCode::OK, &to_done(row.handle, result)),
-        Err(Undone::Unknown) if !row.state.is_over() => Err(no_job(name)),
+        Err(Undone::Unknown) => Err(no_job(name)),
         Err(Undone::Refused(refusal)) => Err(refusal.into()),
         Err(undone) => Err(Problem::new(Kind::CONFLICT, capitalised(&undone.to_string()))),
     }
@@ -319,7 +324,7 @@ async fn priority(
 /// Act on many jobs
 ///
 /// On those that `handles` names, or on all that `filter` finds: then some at a time, until `next` is null. With `dry_run`
-/// they are only counted. An action on what a filter finds leaves out jobs in a state in which it means nothing, and `retry`
+/// nothing is done: it tells how many it would be done to, and of `handles` to which it would not. An action on what a filter finds leaves out jobs in a state in which it means nothing, and `retry`
 /// also those that succeeded, unless the filter says `"state": "succeeded"`.
 ///
 /// What an answer tells is safe on disk. What was asked is done also if the caller does not wait for the answer.
@@ -336,26 +341,58 @@ async fn many(
 ) -> Result<Response, Problem> {
     let actions: Actions = read(&shared, &headers, body).await?;
     let action = action(actions.action, actions.priority)?;
-    let Actions { handles, filter, dry_run, after, .. } = actions;
+    let Actions { handles, filter, dry_run, after, limit, .. } = actions;
+    if limit == Some(0) {
+        return Err(Problem::new(Kind::INVALID, "`limit` must be at least 1"));
+    }
     // Goes on although the caller may go: what was done must be in the audit.
     let done = match (handles, filter) {
-        (Some(handles), None) if after.is_none() => {
+        (Some(handles), None) if after.is_none() && limit.is_none() => {
             if handles.len() > MOST {
                 let detail = format!("At most {MOST} jobs at once, not {}", handles.len());
                 return Err(Problem::new(Kind::INVALID, detail));
             }
-            tokio::spawn(async move { on_named(&shared, &broker, &caller, handles, action, dry_run).await })
+            tokio::spawn(async move {
+                if dry_run {
+                    return Ok(try_on_named(&broker, &caller, handles, action).await);
+                }
+                on_named(&shared, &broker, &caller, handles, action).await
+            })
         }
         (None, Some(filter)) => tokio::spawn(async move {
-            on_found(&shared, &broker, &caller, filter, after.as_deref(), action, dry_run).await
+            on_found(&shared, &broker, &caller, Wanted { filter, after, limit, dry_run }, action).await
         }),
         _ => {
-            let detail = "Say `handles`, or `filter` and, to go on, `after`";
+            let detail = "Say `handles`, or `filter` with, if need be, `limit` and, to go on, `after`";
             return Err(Problem::new(Kind::INVALID, detail));
         }
     };
     let done = done.await.map_err(|error| Problem::new(Kind::BROKEN, error.to_string()))??;
     json(StatusCode::OK, &done)
+}
+
+/// The job of a handle, if the caller may see it.
+fn visible(engine: &Engine, caller: &Caller, handle: &str) -> Option<JobId> {
+    let row = engine.job_row(engine.parse_handle(handle.as_bytes())?)?;
+    caller.sees(&row.function).then_some(row.id)
+}
+
+/// Tells to which of the jobs it would not be done.
+async fn try_on_named(broker: &Broker, caller: &Caller, handles: Vec<String>, action: Action) -> ManyDone {
+    let count = handles.len();
+    let mut undone = Vec::new();
+    for handles in handles.chunks(BATCH) {
+        let objection = |engine: &Engine, handle: &String| {
+            let id = visible(engine, caller, handle).ok_or(Undone::Unknown);
+            id.and_then(|id| engine.may(id, action)).err()
+        };
+        broker.view(|engine| {
+            let found = handles.iter().filter_map(|handle| Some((handle, objection(engine, handle)?)));
+            undone.extend(found.map(|(handle, undone)| to_done(handle.clone(), Err(undone))));
+        });
+        turn::pass().await;
+    }
+    many_done(count - undone.len(), undone, None)
 }
 
 async fn on_named(
@@ -364,24 +401,12 @@ async fn on_named(
     caller: &Caller,
     handles: Vec<String>,
     action: Action,
-    dry_run: bool,
 ) -> Result<ManyDone, Problem> {
     let mut results = Vec::with_capacity(handles.len());
     let mut last = RecordNo::NONE;
-    let mut matched = 0;
     for handles in handles.chunks(BATCH) {
-        let ids: Vec<Option<JobId>> = broker.view(|engine| {
-            let visible = |handle: &String| {
-                let row = engine.job_row(engine.parse_handle(handle.as_bytes())?)?;
-                caller.sees(&row.function).then_some(row.id)
-            };
-            handles.iter().map(visible).collect()
-        });
-        matched += ids.iter().flatten().count();
-        if dry_run {
-            turn::pass().await;
-            continue;
-        }
+        let ids: Vec<Option<JobId>> =
+            broker.view(|engine| handles.iter().map(|handle| visible(engine, caller, handle)).collect());
         let there: Vec<JobId> = ids.iter().flatten().copied().collect();
         let (done, record) = act(broker, shared.clock.now(), &there, action).await;
         last = last.max(record);
@@ -391,32 +416,37 @@ async fn on_named(
             to_done(handle.clone(), result)
         }));
     }
-    if !dry_run {
-        let more = handles.len().saturating_sub(MOST_NAMED);
-        let mut target = handles[..handles.len() - more].join(" ");
-        if more > 0 {
-            target.push_str(&format!(" and {more} more"));
-        }
-        note(shared, caller, action, target, &results);
-        safe(broker, last).await?;
-        matched = results.len();
+    let more = handles.len().saturating_sub(MOST_NAMED);
+    let mut target = handles[..handles.len() - more].join(" ");
+    if more > 0 {
+        target.push_str(&format!(" and {more} more"));
     }
-    Ok(many_done(matched, results, None))
+    note(shared, caller, action, target, &results);
+    safe(broker, last).await?;
+    Ok(many_done(results.len(), results, None))
+}
+
+/// Jobs that a filter finds, and how much is to be made of them.
+struct Wanted {
+    filter: Filter,
+    after: Option<String>,
+    limit: Option<u64>,
+    dry_run: bool,
 }
 
 async fn on_found(
     shared: &Shared,
     broker: &Arc<Broker>,
     caller: &Caller,
-    filter: Filter,
-    after: Option<&str>,
+    wanted: Wanted,
     action: Action,
-    dry_run: bool,
 ) -> Result<ManyDone, Problem> {
+    let Wanted { filter, after, limit, dry_run } = wanted;
     let target = serde_json::to_string(&filter).unwrap_or_default();
     let asked = Asked::new(broker, filter, shared.clock.now())?;
     let filter = asked.filter(caller.functions());
-    let from = begin(&filter, after)?;
+    let from = begin(&filter, after.as_deref())?;
+    let most = |most: usize| limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(most).min(most);
     let state = filter.state;
     let look = |from: &_, bounds| broker.view(|engine| engine.job_rows(&filter, *from, bounds));
     let wanted = async |found| -> Result<Vec<JobRow>, Problem> {
@@ -426,7 +456,7 @@ async fn on_found(
     };
     if dry_run {
         let count = async |found| Ok(vec![(); wanted(found).await?.len()]);
-        let page = gather(from, MOST_COUNTED, look, count).await?;
+        let page = gather(from, most(MOST_COUNTED), look, count).await?;
         return Ok(many_done(page.items.len(), Vec::new(), page.next));
     }
     let act_on = async |found| {
@@ -441,7 +471,7 @@ async fn on_found(
         }
         Ok(results)
     };
-    let page = gather(from, MOST, look, act_on).await;
+    let page = gather(from, most(MOST), look, act_on).await;
     let page = match page {
         Ok(page) => page,
         Err(problem) => {

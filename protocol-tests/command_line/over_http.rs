@@ -94,7 +94,7 @@ fn functions_workers_and_schedules_are_listed() {
 
     let top = run(&server, &["top", "--once", "--interval", "10ms", "--function", "res*"]).well();
     let row: Vec<&str> = top.lines().nth(2).unwrap().split_whitespace().collect();
-    assert_eq!(row[..5], ["resize", "2", "1", "1", "1"], "{top}");
+    assert_eq!(row[..4], ["resize", "1", "1", "1"], "{top}");
 }
 
 #[test]

@@ -120,11 +120,10 @@ impl View {
 fn column(letter: char) -> Option<SortBy> {
     Some(match letter {
         'n' => SortBy::Name,
-        'j' => SortBy::Jobs,
-        'r' => SortBy::Running,
         'w' => SortBy::Workers,
         't' => SortBy::Waiting,
-        'a' => SortBy::Oldest,
+        'r' => SortBy::Running,
+        'a' => SortBy::Age,
         'i' => SortBy::In,
         'o' => SortBy::Out,
         'f' => SortBy::Failed,
@@ -154,9 +153,9 @@ mod tests {
     #[test]
     fn a_letter_sorts_and_the_same_again_turns_the_order_round() {
         let history = History::of(&[("b", 1), ("a", 2), ("c", 3)]);
-        let mut view = View::new(SortBy::Jobs);
+        let mut view = View::new(SortBy::Waiting);
         assert_eq!(names(&view, &history), "c a b");
-        press(&mut view, "j");
+        press(&mut view, "t");
         assert_eq!(names(&view, &history), "b a c");
         press(&mut view, "n");
         assert_eq!(names(&view, &history), "a b c");

@@ -24,13 +24,17 @@ use super::show;
 use super::values::Span;
 
 pub(super) const HELP: &str = "\
-Keys: q ends. A letter sorts by a column: n name, j jobs, r running, w workers, t waiting, a oldest (age), i in,
-o out, f failed; the same again turns the order round. / filters by a part of the name, Esc lifts that. x hides functions
-where nothing happens. Space stops the view. Arrows, PgUp, PgDn, Home and End move it.
+Keys:
+  n w t r a i o f        sort by name, workers, waiting, running, age of the oldest, in, out, failed; again: the other way
+  /, Esc                 filter by a part of the name; lift that
+  x                      hide functions where nothing happens
+  space                  stop the view, go on
+  arrows, PgUp, PgDn, Home, End    move it
+  q                      end
 
 Examples:
   gearhouse top                             all functions, the busiest first
-  gearhouse top --function 'img.*' --sort oldest
+  gearhouse top --function 'img.*' --sort age
   gearhouse top --once                      one view, for pipes
 
 Exit code: 0 done, 2 wrong use or no server.";
@@ -53,7 +57,7 @@ pub(super) struct Top {
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     interval: Span,
     /// What stands first
-    #[arg(long, value_name = "COLUMN", default_value = "jobs")]
+    #[arg(long, value_name = "COLUMN", default_value = "waiting")]
     sort: SortBy,
     /// Print one view and end: two looks, since rates need two
     #[arg(long)]

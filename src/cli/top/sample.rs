@@ -20,11 +20,10 @@ pub(super) const CURVE: usize = 8;
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum SortBy {
     Name,
-    Jobs,
-    Running,
     Workers,
     Waiting,
-    Oldest,
+    Running,
+    Age,
     In,
     Out,
     Failed,
@@ -129,17 +128,17 @@ impl Row {
         let number = |a: u64, b: u64| b.cmp(&a);
         let fraction = |a: Option<f64>, b: Option<f64>| b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));
         let order = match by {
-            SortBy::Name => Ordering::Equal,
-            SortBy::Jobs => number(self.jobs(), other.jobs()),
-            SortBy::Running => number(self.running, other.running),
+            SortBy::Name => return self.name.cmp(&other.name),
             SortBy::Workers => number(self.workers, other.workers),
             SortBy::Waiting => number(self.waiting, other.waiting),
-            SortBy::Oldest => fraction(self.oldest, other.oldest),
+            SortBy::Running => number(self.running, other.running),
+            SortBy::Age => fraction(self.oldest, other.oldest),
             SortBy::In => fraction(self.incoming, other.incoming),
             SortBy::Out => fraction(self.outgoing, other.outgoing),
             SortBy::Failed => number(self.failed.unwrap_or(0), other.failed.unwrap_or(0)),
         };
-        order.then_with(|| self.name.cmp(&other.name))
+        let running = number(self.running, other.running);
+        order.then(running).then_with(|| self.name.cmp(&other.name))
     }
 }
 

@@ -37,11 +37,14 @@ impl Schedule {
         Job::cost_of_schedule(&self.spec)
     }
 
-    /// Its fields in plain words.
-    pub fn words(&self) -> String {
+    /// Its fields in plain words, if there are any that are true.
+    pub fn words(&self) -> Option<String> {
+        if !can_be_told(&self.plan.fields) {
+            return None;
+        }
         let words = self.cron.describe();
         // The years that are searched are ours, not the schedule's.
-        words.split_once(", in year ").map_or(words.clone(), |(words, _)| format!("{words}."))
+        Some(words.split_once(", in year ").map_or(words.clone(), |(words, _)| format!("{words}.")))
     }
 
     /// The next times it is submitted, at most so many.
@@ -59,6 +62,21 @@ impl Schedule {
         let plan = Plan { fields, ..plan };
         Ok(Self { function, plan, spec, next, cron: Box::new(cron), zone })
     }
+}
+
+/// Whether the library's words for these fields are true. It says "every 2 hours" for a step, also for one in a range, one that
+/// is larger than the field, and one after which the next hour, day or year begins too early.
+fn can_be_told(fields: &str) -> bool {
+    let is_even = |(field, size): (&str, u32)| match field.split_once('/') {
+        None => true,
+        Some(("*", step)) => {
+            step.parse().is_ok_and(|step| step == 1 || (step > 1 && size % step == 0 && size >= step))
+        }
+        Some(_) => false,
+    };
+    // Months have no one number of days; none is divided by one.
+    let sizes = [60, 24, 0, 12, 0];
+    fields.split(' ').zip(sizes).all(is_even)
 }
 
 /// What became of a recurring job that was put.
@@ -514,6 +532,31 @@ mod tests {
 
     fn submit(kind: Kind, arguments: &[&[u8]]) -> Request {
         Request::parse(Frame::request(kind, arguments))
+    }
+
+    #[test]
+    fn words_are_told_only_where_they_are_true() {
+        let words = |fields: &str| {
+            let plan = Plan { fields: fields.to_owned(), ..Plan::default() };
+            let (spec, _) = Spec::parse(Kind::SubmitJobBg, Bytes::from_static(b"f\0\0")).unwrap();
+            Schedule::new(FunctionId(0), plan, spec, Timestamp::default()).unwrap().words()
+        };
+        for fields in ["30 8 * * Mon-Fri", "*/15 */6 * * *", "0 0 1,15 */3 *", "* * * * *", "0 12 29 2 1-5"] {
+            assert!(words(fields).is_some(), "{fields}");
+        }
+        for fields in [
+            "15,45 0-6/2 1-7 * *",
+            "0 0 * 1-6/2 *",
+            "*/90 * * * *",
+            "*/40 * * * *",
+            "0 */5 * * *",
+            "0 0 */2 * *",
+            "0 0 * * */2",
+            "5/15 * * * *",
+            "*/15,7 * * * *",
+        ] {
+            assert_eq!(words(fields), None, "{fields}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::page::{self, Cursor as _, gather};
 use super::params::{KnownTag, Name, Params, Search};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
-use super::values::{Moment, text_or_base64};
+use super::values::{Moment, Raw, text_or_base64};
 use crate::broker::Broker;
 use crate::engine::view::{Bounds, ScheduleRow};
 use crate::policy::{Misfire, Overlap, Plan};
@@ -37,6 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(get, put, patch, delete))
+        .routes(routes!(payload))
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(run))
@@ -59,8 +60,9 @@ struct Schedule {
     cron: String,
     /// Whether days of the week are counted from 0 = Monday, as in the protocol's packet, not from Sunday as in cron.
     monday_is_zero: bool,
-    /// The same in plain words.
-    words: String,
+    /// The same in plain words; missing for steps that do not divide their field evenly, as in `0-6/2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<String>,
     /// The time zone it is meant in.
     zone: String,
     /// What becomes of times that passed while no server ran: `skip` or `once`.
@@ -68,12 +70,13 @@ struct Schedule {
     /// What happens when the job of the last time is still there: `allow` or `skip`.
     overlap: Overlap,
     paused: bool,
-    /// The next times.
+    /// The next times that the fields mean.
     #[schema(value_type = Vec<String>)]
     next_runs: Vec<Moment>,
-    /// When it next submits.
-    #[schema(value_type = String, format = DateTime)]
-    next_run: Moment,
+    /// When it next submits; missing while it is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_run: Option<Moment>,
     /// Bytes of its jobs' payload.
     payload_size: u32,
 }
@@ -94,9 +97,9 @@ impl From<ScheduleRow> for Schedule {
             zone: if row.plan.zone.is_empty() { "UTC".to_owned() } else { row.plan.zone },
             misfire: row.plan.misfire,
             overlap: row.plan.overlap,
-            paused: row.plan.paused,
             next_runs: row.next_times.into_iter().map(Moment).collect(),
-            next_run: Moment(row.next),
+            next_run: (!row.plan.paused).then_some(Moment(row.next)),
+            paused: row.plan.paused,
             payload_size: row.payload_size,
         }
     }
@@ -140,12 +143,34 @@ async fn list(
 }
 
 /// One schedule
-#[utoipa::path(get, operation_id = "get_schedule", path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path)),
+#[utoipa::path(get, operation_id = "get_schedule", path = "/schedules/{handle}", tag = "schedules", params(("handle" = String, Path), KnownTag),
     responses(
-        (status = 200, description = "The schedule", body = Schedule),
+        (status = 200, description = "The schedule", body = Schedule, headers(("etag" = String))),
+        (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
-async fn get(Queues(broker): Queues, Reader(caller): Reader, Name(name): Name) -> Result<Response, Problem> {
-    json(StatusCode::OK, &find(&broker, &caller, &name)?.1)
+async fn get(
+    Queues(broker): Queues,
+    Reader(caller): Reader,
+    Name(name): Name,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    polled(&headers, &find(&broker, &caller, &name)?.1)
+}
+
+/// The payload of a schedule's jobs, as it was given
+#[utoipa::path(get, operation_id = "get_schedule_payload", path = "/schedules/{handle}/payload", tag = "schedules", params(("handle" = String, Path)),
+    responses(
+        (status = 200, description = "All of it", body = inline(Raw), content_type = "application/octet-stream"),
+        (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
+async fn payload(
+    Queues(broker): Queues,
+    Reader(caller): Reader,
+    Name(name): Name,
+) -> Result<Response, Problem> {
+    let (id, _) = find(&broker, &caller, &name)?;
+    let (_, spec) = broker.view(|engine| engine.schedule_parts(id)).ok_or_else(|| unknown(&name))?;
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))];
+    Ok((kind, Parts::of(Plan::default(), &spec).payload).into_response())
 }
 
 fn find(broker: &Broker, caller: &Caller, name: &[u8]) -> Result<(JobId, Schedule), Problem> {
@@ -168,7 +193,7 @@ struct NewSchedule {
     function: Option<String>,
     #[schema(min_length = 1, format = Byte)]
     function_base64: Option<String>,
-    /// The unique id of its jobs. Of one function and unique id there is one schedule.
+    /// The unique id of its jobs. Of one function and unique id there is one schedule; without one, each request makes another.
     #[schema(pattern = "^[^\\u0000]*$")]
     unique: Option<String>,
     #[schema(format = Byte)]
@@ -316,7 +341,8 @@ fn decode(field: &str, value: Value) -> Result<Bytes, Problem> {
 
 /// Submit a job again and again
 ///
-/// Of one function and unique id there is one schedule: if there is one already, it is made anew, and keeps its handle.
+/// Of one function and unique id there is one schedule: if there is one already, it is made anew, and keeps its handle. Without
+/// a unique id there is always another one.
 #[utoipa::path(post, operation_id = "create_schedule", path = "/schedules", tag = "schedules", request_body = NewSchedule,
     responses(
         (status = 201, description = "The schedule", body = Schedule, headers(("location" = String))),
@@ -422,10 +448,10 @@ async fn resume(desk: Desk, Name(name): Name) -> Result<Response, Problem> {
 }
 
 async fn set_paused(desk: Desk, name: &[u8], paused: bool) -> Result<Response, Problem> {
-    let (id, found) = find(&desk.broker, &desk.caller, name)?;
+    let (id, _) = find(&desk.broker, &desk.caller, name)?;
     let done = desk.broker.pause_schedule(desk.now(), id, paused);
     desk.done(if paused { "pause schedule" } else { "resume schedule" }, name, done).await?;
-    json(StatusCode::OK, &Schedule { paused, ..found })
+    json(StatusCode::OK, &find(&desk.broker, &desk.caller, name)?.1)
 }
 
 /// The job that a schedule submitted.

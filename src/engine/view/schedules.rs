@@ -21,8 +21,8 @@ pub struct ScheduleRow {
     pub unique: Box<[u8]>,
     /// When and how it is submitted.
     pub plan: Plan,
-    /// Its fields in plain words.
-    pub words: String,
+    /// Its fields in plain words, if there are any that are true.
+    pub words: Option<String>,
     /// The next times, if they were asked for.
     pub next_times: Vec<Timestamp>,
     /// When it next submits.

@@ -293,6 +293,14 @@ pub struct Terms {
     pub trace: Option<Box<TraceContext>>,
 }
 
+impl Terms {
+    /// The wishes alone.
+    pub fn without_trace(&self) -> Terms {
+        let Terms { attempts, run_timeout, keep, ref mime, trace: _ } = *self;
+        Terms { attempts, run_timeout, keep, mime: mime.clone(), trace: None }
+    }
+}
+
 /// When and how a recurring job is submitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -445,10 +453,22 @@ pub(crate) mod whole {
         D: Deserializer<'de>,
         N: TryFrom<i64>,
     {
-        from.deserialize_any(Whole(PhantomData))
+        from.deserialize_any(Whole { is_text: false, kind: PhantomData })
     }
 
-    struct Whole<N>(PhantomData<N>);
+    /// As it stands in an address, where everything is text.
+    pub(crate) fn in_address<'de, D, N>(from: D) -> Result<Option<N>, D::Error>
+    where
+        D: Deserializer<'de>,
+        N: TryFrom<i64>,
+    {
+        from.deserialize_any(Whole { is_text: true, kind: PhantomData })
+    }
+
+    struct Whole<N> {
+        is_text: bool,
+        kind: PhantomData<N>,
+    }
 
     impl<N: TryFrom<i64>> Whole<N> {
         fn read<E: Error>(self, number: Option<i64>, said: impl fmt::Debug) -> Result<Option<N>, E> {
@@ -484,9 +504,9 @@ pub(crate) mod whole {
             self.read(is_whole.then_some(number as i64), number)
         }
 
-        /// As it stands in an address.
         fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            self.read(text.parse().ok(), text)
+            let number = text.parse().ok().filter(|_| self.is_text);
+            self.read(number, text)
         }
     }
 }

@@ -195,7 +195,20 @@ fn a_result_is_there_as_long_as_its_job_is_kept_also_after_a_restart() {
         assert!(detail(api, &failed).contains("failed"), "{}", detail(api, &failed));
     };
     told(&api);
-    assert!(detail(&api, &forgotten).contains("was not kept"), "{}", detail(&api, &forgotten));
+    assert!(detail(&api, &forgotten).contains("only a line of it is kept"), "{}", detail(&api, &forgotten));
+    let job = format!("/api/v1/jobs/{forgotten}");
+    for (method, path, status, name) in [
+        ("GET", format!("{job}/payload"), 404, "not-found"),
+        ("POST", format!("{job}/cancel"), 409, "not-possible"),
+        ("POST", format!("{job}/retry"), 409, "not-possible"),
+        ("DELETE", job, 409, "not-possible"),
+    ] {
+        let problem = api.send(method, &path, &[], b"").expect_problem(status, name);
+        assert!(
+            problem["detail"].as_str().unwrap().contains("succeeded, and only a line of it"),
+            "{problem}"
+        );
+    }
     server.signal(nix::sys::signal::Signal::SIGTERM);
     server.wait();
     let (_server, api) = serve(&options);
@@ -214,6 +227,13 @@ fn a_job_is_submitted_on_terms_of_its_own() {
         Some(api.look(&format!("/api/v1/jobs/{once}"))).filter(|job| job["state"] == "failed")
     });
     assert_eq!(failed["reason"], "timed_out");
+    assert_eq!(failed["asked"], json!({"attempts": 1, "run_timeout": 0.05}));
+    let reduce = api.submit(&json!({"function": "g", "reducer": "r", "keep": 60}));
+    let part = api.look(&format!("/api/v1/jobs/{reduce}?fields=reducer,asked"));
+    assert_eq!(part, json!({"reducer": "r", "asked": {"keep": 60.0}}));
+    let plain = api.submit(&json!({"function": "g"}));
+    let plain = api.look(&format!("/api/v1/jobs/{plain}"));
+    assert!(plain.get("asked").is_none() && plain.get("reducer").is_none(), "{plain}");
     let answer = api.send("POST", "/api/v1/functions/f/jobs?keep=0&mime=text/csv", &[], b"x").ok();
     let handle = answer["handle"].as_str().unwrap();
     assert_eq!(api.look(&format!("/api/v1/jobs/{handle}"))["mime"], "text/csv");

@@ -56,10 +56,26 @@ fn what_is_polled_has_a_tag_and_is_told_once() {
     let (server, api) = serve(&["--store", "memory"]);
     let mut peer = server.connect();
     peer.can_do("f");
-    peer.submit_bg("f", "", b"x");
-    for path in
-        ["/api/v1/server", "/api/v1/functions", "/api/v1/functions/f", "/api/v1/workers", "/api/v1/workers/1"]
-    {
+    let job = peer.submit_bg("f", "", b"x");
+    let schedule = api.post("/api/v1/schedules", &json!({"function": "g", "cron": "0 0 1 1 *"})).ok();
+    let job = format!("/api/v1/jobs/{job}");
+    let schedule = format!("/api/v1/schedules/{}", schedule["handle"].as_str().unwrap());
+    for path in [
+        "/api/v1/server",
+        "/api/v1/functions",
+        "/api/v1/functions/f",
+        "/api/v1/functions/f/policy",
+        "/api/v1/workers",
+        "/api/v1/workers/1",
+        "/api/v1/jobs",
+        &job,
+        "/api/v1/schedules",
+        &schedule,
+        "/api/v1/policies",
+        "/api/v1/audit",
+        "/api/v1/load?from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z",
+        "/api/v1/openapi.json",
+    ] {
         let first = api.get(path);
         let tag = first.header("etag").expect(path).to_owned();
         let second = api.send("GET", path, &[("if-none-match", &tag)], &[]);
@@ -112,6 +128,7 @@ fn the_document_describes_what_is_there() {
         "get /api/v1/policies/{pattern}",
         "get /api/v1/schedules",
         "get /api/v1/schedules/{handle}",
+        "get /api/v1/schedules/{handle}/payload",
         "get /api/v1/server",
         "get /api/v1/workers",
         "get /api/v1/workers/{id}",

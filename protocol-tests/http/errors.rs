@@ -77,6 +77,20 @@ fn each_problem_has_its_status_and_a_page() {
 }
 
 #[test]
+fn what_is_wrong_in_an_array_is_told_with_its_place() {
+    let (_server, api) = serve(&["--store", "memory"]);
+    for wrong in [json!({"function": 1}), json!({"function": "f", "attempts": "3"}), json!({"function": ""})]
+    {
+        let problem =
+            api.post("/api/v1/jobs", &json!([{"function": "f"}, wrong, {}])).expect_problem(422, "invalid");
+        assert_eq!(problem["index"], 1, "{problem}");
+    }
+    let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    api.send("POST", "/api/v1/jobs", &packed, b"{}").expect_problem(415, "media-type");
+    assert_eq!(api.all("/api/v1/jobs").len(), 0);
+}
+
+#[test]
 fn what_the_queue_refuses_is_told_with_its_code() {
     let (server, api) = serve(&["--store", "memory", "--max-unique", "4"]);
     let problem = api.post("/api/v1/jobs", &json!({"function": "f", "unique": "12345"}));

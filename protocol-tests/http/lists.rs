@@ -61,6 +61,9 @@ fn bytes_that_are_no_text_are_told_in_base64_and_found_all_the_same() {
     assert_eq!(api.get(&format!("/api/v1/jobs/{handle}/payload")).body, b"\xff\xfe");
     assert_eq!(api.look(&format!("/api/v1/jobs/{handle}?fields=unique")), json!({"unique_base64": "df8="}));
     assert_eq!(api.look("/api/v1/functions/f%FF%2F%20%C3%BC")["queued"]["normal"], 1);
+    // As a parameter it would be taken for another name.
+    api.get("/api/v1/jobs?function=f%FF*").expect_problem(422, "invalid");
+    api.get("/api/v1/functions?function=f%FF*").expect_problem(422, "invalid");
 }
 
 #[test]
@@ -281,6 +284,7 @@ fn schedules_are_those_of_the_protocol() {
         (&json!("0 12 1 1 *"), &json!("a"), &json!(3))
     );
     assert!(first["next_run"].as_str().unwrap().ends_with("-01-01T12:00:00.000000Z"), "{first}");
+    assert_eq!(api.get(&format!("/api/v1/schedules/{}/payload", made[0])).body, b"abc");
     assert_eq!(api.all("/api/v1/schedules?function=g").len(), 0);
     let job = peer.submit_bg("f", "", b"");
     api.get(&format!("/api/v1/schedules/{job}")).expect_problem(404, "not-found");

@@ -297,6 +297,13 @@ fn a_worker_that_is_asked_to_stop_goes_when_it_is_done_and_one_that_is_disconnec
         (api.look(&format!("/api/v1/jobs/{next}"))["state"] == "queued").then_some(())
     });
     api.send("POST", "/api/v1/workers/999/stop", &[], &[]).expect_problem(404, "not-found");
+
+    // A client that waits is no worker.
+    let job = peer.submit("g", "", b"x");
+    let client = api.all("/api/v1/clients").into_iter().find(|found| found["awaiting"] == 1).unwrap();
+    let stop = format!("/api/v1/workers/{}/stop", client["id"]);
+    api.send("POST", &stop, &[], &[]).expect_problem(409, "not-possible");
+    assert_eq!(api.look(&format!("/api/v1/jobs/{job}"))["state"], "queued");
 }
 
 #[test]
@@ -326,10 +333,12 @@ fn a_schedule_is_made_changed_paused_run_and_ended() {
     assert_eq!((&changed["cron"], &changed["zone"]), (&json!("0 0 1 1 *"), &json!("UTC")));
     assert_eq!((&changed["payload_size"], &changed["overlap"]), (&json!(1), &json!("skip")));
     assert_eq!(act(&api, &format!("{path}/pause"))["paused"], true);
-    assert_eq!(api.look(&path)["paused"], true);
+    let paused = api.look(&path);
+    assert!(paused["paused"] == true && paused.get("next_run").is_none(), "{paused}");
     let job = act(&api, &format!("{path}/run"))["handle"].as_str().unwrap().to_owned();
     assert_eq!(api.get(&format!("/api/v1/jobs/{job}/payload")).body, b"p");
-    assert_eq!(act(&api, &format!("{path}/resume"))["paused"], false);
+    let resumed = act(&api, &format!("{path}/resume"));
+    assert!(resumed["paused"] == false && resumed["next_run"].is_string(), "{resumed}");
     let anew = put(&api, "PUT", &path, &json!({"function": "report", "cron": "* * * * *"})).ok();
     assert_eq!((&anew["handle"], &anew["unique"]), (&row["handle"], &json!("")));
     assert_eq!((&anew["payload_size"], &anew["misfire"]), (&json!(0), &json!("skip")));

@@ -27,8 +27,9 @@ fn a_job_has_everything_that_was_said_of_it() {
         (&job["priority"], &job["background"], &job["unique"]),
         (&json!("high"), &json!(true), &json!("u"))
     );
-    let again = api.submit(&json!({"function": "f", "unique": "u"}));
-    assert_eq!(again, handle, "an equal unique id is the same job");
+    let again = api.post(JOBS, &json!({"function": "f", "unique": "u"}));
+    assert_eq!((again.status, again.header("location")), (200, Some(&*format!("{JOBS}/{handle}"))));
+    assert_eq!(again.json(), json!({"handle": handle, "joined": true}), "an equal unique id is the same job");
 
     let bytes =
         api.submit(&json!({"function_base64": "Zv8=", "unique_base64": "df8=", "payload_base64": "AP8="}));
@@ -90,6 +91,53 @@ fn many_jobs_are_submitted_at_once_and_answered_in_their_order() {
 
 /// What is answered 201 is there after the server was killed.
 #[test]
+fn who_joins_a_job_is_told_so_also_within_one_array_and_after_its_end() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let old = api.submit(&json!({"function": "f", "unique": "old"}));
+    let of = |unique: &str, attempts: u32| json!({"function": "f", "unique": unique, "attempts": attempts});
+    // More than are carried out in one go.
+    let mut jobs: Vec<Value> = (0..200).map(|index| of(&index.to_string(), index)).collect();
+    jobs.extend([of("0", 1), of("old", 1), of("", 1), of("new", 1), of("new", 1)]);
+    let items = api.post(JOBS, &json!(jobs)).ok()["items"].clone();
+    let have_joined: Vec<bool> = (0..jobs.len()).map(|index| items[index]["joined"] == true).collect();
+    let expected: Vec<bool> = (0..jobs.len()).map(|index| [200, 201, 204].contains(&index)).collect();
+    assert_eq!(have_joined, expected);
+    assert_eq!((&items[200]["handle"], &items[201]["handle"]), (&items[0]["handle"], &json!(old)));
+
+    let headers = [("content-type", "application/json")];
+    api.send("PUT", "/api/v1/policies/g", &headers, b"{\"unique_window\": 3600}").ok();
+    let job = json!({"function": "g", "unique": "u"});
+    let first = api.submit(&job);
+    let mut worker = server.connect();
+    worker.can_do("g");
+    worker.take_job();
+    worker.complete(&first, b"done");
+    worker.settle();
+    assert_eq!(api.post(JOBS, &job).status, 200);
+    let waited = api.post(&format!("{JOBS}?wait=true"), &job).ok();
+    assert_eq!(waited, json!({"handle": first, "state": "succeeded", "joined": true, "result": "done"}));
+}
+
+#[test]
+fn who_waits_is_told_how_and_why_a_job_ended_badly() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let waits = |job: Value| {
+        let api = api.clone();
+        thread::spawn(move || api.post(&format!("{JOBS}?wait=true"), &job).ok())
+    };
+    let mut worker = server.connect();
+    worker.can_do("f");
+    let timed_out = waits(json!({"function": "f", "attempts": 1, "run_timeout": 0.05}));
+    take(&mut worker);
+    let timed_out = timed_out.join().unwrap();
+    assert_eq!((&timed_out["state"], &timed_out["reason"]), (&json!("failed"), &json!("timed_out")));
+    let cancelled = waits(json!({"function": "f"}));
+    let handle = take(&mut worker);
+    api.send("POST", &format!("{JOBS}/{handle}/cancel"), &[], b"").ok();
+    assert_eq!(cancelled.join().unwrap(), json!({"handle": handle, "state": "cancelled"}));
+}
+
+#[test]
 fn a_background_job_is_on_disk_when_it_is_answered() {
     let files = tempfile::tempdir().unwrap();
     let data = files.path().join("data");
@@ -130,13 +178,13 @@ fn who_waits_is_given_the_result() {
     let asked = waiting(json!({"function": "f"}));
     let handle = take(&mut worker);
     worker.fail(&handle);
-    assert_eq!(asked.join().unwrap(), json!({"handle": handle, "state": "failed"}));
+    assert_eq!(asked.join().unwrap(), json!({"handle": handle, "state": "failed", "reason": "failed"}));
     let asked = waiting(json!({"function": "f"}));
     let handle = take(&mut worker);
     worker.exception(&handle, b"\xff");
     assert_eq!(
         asked.join().unwrap(),
-        json!({"handle": handle, "state": "failed", "exception_base64": "/w=="})
+        json!({"handle": handle, "state": "failed", "reason": "exception", "exception_base64": "/w=="})
     );
 }
 
@@ -196,7 +244,9 @@ fn submits_that_join_one_another_are_each_given_the_result() {
     worker.complete(&first, b"1");
     let of_first = json!({"handle": first, "state": "succeeded", "result": "1", "data": "ac"});
     let of_second = json!({"handle": second, "state": "succeeded", "result": "2", "data": "b"});
-    assert_eq!(asked.join().unwrap()["items"], json!([of_first, of_second, of_first]));
+    let mut joined = of_first.clone();
+    joined["joined"] = json!(true);
+    assert_eq!(asked.join().unwrap()["items"], json!([of_first, of_second, joined]));
 }
 
 #[test]

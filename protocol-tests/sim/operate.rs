@@ -141,7 +141,7 @@ impl World<'_> {
         self.deliver(Some(conn));
         self.model.submit_on_terms(now, conn, meant, &terms, &mut self.seen);
         let outbox = self.seats[seat].wire.outbox.clone();
-        self.broker.submit_on_terms(now, conn, &outbox, parsed, terms);
+        self.broker.submit_on_terms(now, conn, &outbox, vec![(parsed, terms)]);
     }
 
     fn new_since(&self, before: RecordNo) -> RecordNo {

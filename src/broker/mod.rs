@@ -170,18 +170,25 @@ impl Broker {
         });
     }
 
-    /// Carries out a submit that asks for more than the protocol knows. The answer is as for one that does not.
+    /// Carries out submits that may ask for more than the protocol knows, at most [`BATCH`], under one lock. They are answered
+    /// like all others. Returns the least number that a job made by them has: one with a lesser number was there before.
     pub fn submit_on_terms(
         &self,
         now: Timestamp,
         conn: ConnId,
         outbox: &Arc<Outbox>,
-        submit: Submit,
-        terms: Terms,
-    ) {
+        submits: Vec<(Submit, Terms)>,
+    ) -> JobId {
+        debug_assert!(submits.len() <= BATCH);
+        let mut first = JobId(0);
         self.with_engine(Some((conn, outbox)), |engine, delivery| {
-            engine.submit_on_terms(now, conn, submit, terms, delivery);
+            engine.hear(now, conn);
+            first = engine.next_job();
+            for (submit, terms) in submits {
+                engine.submit_on_terms(now, conn, submit, terms, delivery);
+            }
         });
+        first
     }
 
     /// Does something to some jobs, in one go: at most [`BATCH`]. Returns what became of each, and up to where the log

@@ -260,17 +260,21 @@ fn each(
             _ => api.send(method, &parts, None),
         };
         match answer {
-            Ok(answer) if json => show::say(if answer.is_null() { serde_json::json!({}) } else { answer })?,
+            Ok(answer) if json => show::say(if answer.is_null() {
+                serde_json::json!({ "function": name, "outcome": did })
+            } else {
+                answer
+            })?,
             Ok(answer) => {
-                let counts =
-                    show::flat(&answer).into_iter().filter(|(_, value)| value.parse::<u64>().is_ok());
-                let counts: String = counts.map(|(name, count)| format!("  {name}: {count}")).collect();
+                let count = answer["purged"]
+                    .as_u64()
+                    .map(|count| format!(" {}", super::jobs::counted(count as usize)));
                 let ahead = if answer["unknown"] == true {
                     "; there is no such function yet: it holds from when there is"
                 } else {
                     ""
                 };
-                show::say(format_args!("{name}  {did}{counts}{ahead}"))?;
+                show::say(format_args!("{name}  {did}{}{ahead}", count.unwrap_or_default()))?;
             }
             Err(error @ super::api::ApiError::Refused { .. }) => {
                 undone += 1;

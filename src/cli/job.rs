@@ -32,6 +32,10 @@ pub(super) struct Job {
     /// The handle that submit printed
     handle: String,
 
+    /// Do not ask before it is destroyed
+    #[arg(long, global = true)]
+    yes: bool,
+
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -54,7 +58,7 @@ enum Command {
     /// Its payload, byte for byte
     Payload,
     /// End it: at once if it is queued, when its worker is done if it runs; it never runs again
-    Cancel(Sure),
+    Cancel,
     /// Take it out of the line until it is released
     Hold,
     /// Put it back into the line
@@ -69,14 +73,7 @@ enum Command {
         to: PriorityName,
     },
     /// Remove it, with all that is kept of it
-    Delete(Sure),
-}
-
-#[derive(Args, Debug)]
-struct Sure {
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    Delete,
 }
 
 impl Job {
@@ -84,7 +81,7 @@ impl Job {
         let api = self.remote.api()?;
         let json = self.remote.json;
         let handle = self.handle;
-        let (action, yes) = match self.command.unwrap_or(Command::Show) {
+        let action = match self.command.unwrap_or(Command::Show) {
             Command::Show => {
                 let job = api.get(&[b"jobs", handle.as_bytes()], &Query::new())?;
                 return if json { show::say(&job) } else { show::facts(&show::flat(&job)) };
@@ -92,16 +89,16 @@ impl Job {
             Command::Log { follow, newer_than } => return log(&api, &handle, follow, newer_than, json),
             Command::Result => return copy(&api, &handle, b"result"),
             Command::Payload => return copy(&api, &handle, b"payload"),
-            Command::Cancel(Sure { yes }) => (Action::CANCEL, yes),
-            Command::Hold => (Action::HOLD, true),
-            Command::Release => (Action::RELEASE, true),
-            Command::Retry => (Action::RETRY, true),
-            Command::Run => (Action::RUN, true),
-            Command::Priority { to } => (Action::priority(to), true),
-            Command::Delete(Sure { yes }) => (Action::DELETE, yes),
+            Command::Cancel => Action::CANCEL,
+            Command::Hold => Action::HOLD,
+            Command::Release => Action::RELEASE,
+            Command::Retry => Action::RETRY,
+            Command::Run => Action::RUN,
+            Command::Priority { to } => Action::priority(to),
+            Command::Delete => Action::DELETE,
         };
         let doing = Doing::new(&api, action, json);
-        doing.confirm(&handle, yes)?;
+        doing.confirm(&handle, self.yes)?;
         doing.run_on(&[handle])
     }
 }

@@ -252,7 +252,7 @@ fn read_count(value: &Value) -> usize {
     value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
 }
 
-fn counted(jobs: usize) -> String {
+pub(super) fn counted(jobs: usize) -> String {
     format!("{jobs} job{}", if jobs == 1 { "" } else { "s" })
 }
 

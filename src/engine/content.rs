@@ -113,7 +113,7 @@ impl Content {
         self.names_len() + self.payload().len()
     }
 
-    fn reducer(&self) -> &[u8] {
+    pub fn reducer(&self) -> &[u8] {
         let from = usize::from(self.unique_len) + usize::from(matches!(self.text, Text::Shared(_)));
         // A large body without a reducer has its payload there.
         if self.reducer_len == 0 { &[] } else { &self.bytes()[from..from + usize::from(self.reducer_len)] }

@@ -221,6 +221,11 @@ impl Engine {
         self.now = self.now.max(now);
     }
 
+    /// The least number that a new job can have.
+    pub fn next_job(&self) -> JobId {
+        JobId(self.next_number)
+    }
+
     fn next_number(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number += 1;

@@ -26,15 +26,19 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Result<Respons
 
 /// The same with a tag, or nothing but that if the caller has it already.
 pub(super) fn polled(headers: &HeaderMap, value: &impl Serialize) -> Result<Response, Problem> {
-    let text = text(value)?;
+    Ok(tagged(headers, text(value)?))
+}
+
+/// The same of JSON that is made already.
+pub(super) fn tagged(headers: &HeaderMap, text: String) -> Response {
     let tag = format!("\"{:016x}\"", HASHER.hash_one(&text));
     let is_known = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| names(known, &tag));
     let status = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let tag = [(header::ETAG, tag)];
-    Ok(match status {
+    match status {
         StatusCode::NOT_MODIFIED => (status, tag).into_response(),
         _ => (status, tag, [(header::CONTENT_TYPE, "application/json")], text).into_response(),
-    })
+    }
 }
 
 /// Whether events are asked for, and not one answer.

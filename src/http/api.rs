@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, Request};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
@@ -16,8 +16,8 @@ use utoipa_swagger_ui::Config;
 use super::problem::{Kind, Problem};
 use super::shared::Shared;
 use super::{
-    access, audit, control, document, events, facts, functions, health, jobs, load, log, metrics, policies,
-    purge, result, schedules, workers,
+    access, answer, audit, control, document, events, facts, functions, health, jobs, load, log, metrics,
+    policies, purge, result, schedules, workers,
 };
 
 const ABOUT: &str = "Jobs, functions, workers and schedules of one Gearhouse server.\n\n\
@@ -59,7 +59,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         async move { show_page(&path, page) }
     };
     router
-        .route(DOCUMENT, get(|| async { ([(header::CONTENT_TYPE, "application/json")], document) }))
+        .route(DOCUMENT, get(|headers: HeaderMap| async move { answer::tagged(&headers, document) }))
         .route("/api", get(async || Redirect::permanent("/api/")))
         .route(
             "/api/",
@@ -125,19 +125,14 @@ fn show_page(path: &str, page: Arc<Config<'static>>) -> Response {
                 (header::CONTENT_TYPE, HeaderValue::from_static(kind_of(path))),
                 (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
             ];
-            let mut response = (headers, file.bytes.into_owned()).into_response();
-            if file.gzpipped {
-                // Only browsers have a use for the page, and all of them unpack.
-                response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            }
-            response
+            (headers, file.bytes.into_owned()).into_response()
         }
         Ok(None) => Problem::new(Kind::NOT_FOUND, "The page has no such file").into_response(),
         Err(error) => Problem::new(Kind::BROKEN, error.to_string()).into_response(),
     }
 }
 
-/// What the files of the page are; packed, they do not say so themselves.
+/// What the files of the page are.
 fn kind_of(path: &str) -> &'static str {
     match path.rsplit('.').next() {
         Some("js") => "text/javascript; charset=utf-8",

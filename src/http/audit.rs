@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,9 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{Caller, Reader};
-use super::answer::json;
+use super::answer::polled;
 use super::page::{self, Cursor};
-use super::params::Params;
+use super::params::{KnownTag, Params};
 use super::problem::{Described, Kind, Problem};
 use super::shared::Shared;
 use super::values::Moment;
@@ -85,14 +85,16 @@ impl Cursor for Before {
 /// What operators did
 ///
 /// The latest first. Not for tokens that are limited to some functions.
-#[utoipa::path(get, operation_id = "list_audit", path = "/audit", tag = "server", params(Paged),
+#[utoipa::path(get, operation_id = "list_audit", path = "/audit", tag = "server", params(KnownTag, Paged),
     responses(
-        (status = 200, description = "A page of it", body = AuditPage),
+        (status = 200, description = "A page of it", body = AuditPage, headers(("etag" = String))),
+        (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn list(
     State(shared): State<Arc<Shared>>,
     Reader(caller): Reader,
     Params(Paged { limit, after }): Params<Paged>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if !caller.functions().is_empty() {
         let detail = "The token is good for some functions only, and this tells of all";
@@ -118,5 +120,5 @@ async fn list(
         target: audit.target,
         outcome: audit.outcome,
     });
-    json(StatusCode::OK, &AuditPage { items: items.collect(), next })
+    polled(&headers, &AuditPage { items: items.collect(), next })
 }

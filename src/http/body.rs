@@ -61,8 +61,14 @@ impl Bodies {
     /// Reads a body to its end.
     ///
     /// # Errors
-    /// It is too large, too slow, or there is too much at once.
+    /// It is packed, too large, too slow, or there is too much at once.
     pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
+        if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+            return Err(Problem::new(
+                Kind::MEDIA_TYPE,
+                "Bodies are taken as they are, without `Content-Encoding`",
+            ));
+        }
         let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if told.is_some_and(|length: usize| length > self.max) {
             return Err(self.too_large());

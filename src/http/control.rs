@@ -176,9 +176,8 @@ fn outcome(did: Did) -> &'static str {
 /// to the end of the list by it. What has succeeded is tried again only if the filter says so.
 fn is_meant(action: Action, filter_state: Option<JobState>, row: &JobRow) -> bool {
     use JobState::{Cancelled, Failed, Held, Queued, Running, Scheduled, Succeeded};
-    // Only a line in the list of the latest: there is nothing to act on.
-    let is_recent = row.state.is_over() && row.kept_until.is_none();
-    !is_recent
+    // Of a line in the list of the latest there is nothing to act on.
+    !row.is_only_line()
         && match action {
             Action::Cancel => matches!(row.state, Scheduled | Queued | Held | Running),
             Action::Hold => matches!(row.state, Scheduled | Queued),

@@ -1,9 +1,10 @@
 //! Jobs: searched, looked at, and their payloads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,11 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{Caller, Reader};
-use super::answer::json;
+use super::answer::polled;
 use super::document::JobPart;
 use super::filter::{Asked, Filter, StateName, begin, read_stored};
 use super::page::{self, gather};
-use super::params::{Name, Params, PriorityName};
+use super::params::{KnownTag, Name, Params, PriorityName};
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
 use super::submit;
@@ -25,7 +26,7 @@ use super::values::{Moment, Raw, text_or_base64};
 use crate::broker::Broker;
 use crate::engine::Reason;
 use crate::engine::view::{JobRow, Payload};
-use crate::policy::whole;
+use crate::policy::{Terms, whole};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -87,6 +88,15 @@ pub(super) struct Job {
     attempts: u32,
     /// How often that came to nothing.
     losses: u32,
+    /// The reducer of a reduce job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reducer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reducer_base64: Option<String>,
+    /// What its submit asked for, beside `mime`; it counts before the policy of its function.
+    #[serde(skip_serializing_if = "AskedFor::is_nothing")]
+    #[schema(required = false)]
+    asked: AskedFor,
     /// MIME type of its result, as its submit said.
     #[serde(skip_serializing_if = "Option::is_none")]
     mime: Option<String>,
@@ -103,6 +113,27 @@ pub(super) struct Job {
     waiting_clients: usize,
     /// Bytes of its payload.
     payload_size: u32,
+}
+
+/// What a submit asked for.
+#[derive(Serialize, ToSchema, PartialEq, Default)]
+#[schema(as = JobAsked)]
+struct AskedFor {
+    /// How often it may be handed out, at most; 0: as often as need be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    /// How long an attempt may run, in seconds; 0: as long as it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_timeout: Option<f64>,
+    /// How long it is kept after its end, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep: Option<f64>,
+}
+
+impl AskedFor {
+    fn is_nothing(&self) -> bool {
+        *self == AskedFor::default()
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -123,6 +154,10 @@ impl From<JobRow> for Job {
     fn from(row: JobRow) -> Self {
         let (function, function_base64) = text_or_base64(&row.function);
         let (unique, unique_base64) = text_or_base64(&row.unique);
+        let (reducer, reducer_base64) =
+            if row.reducer.is_empty() { (None, None) } else { text_or_base64(&row.reducer) };
+        let Terms { attempts, run_timeout, keep, mime, trace: _ } = row.terms;
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         Job {
             handle: row.handle,
             function,
@@ -142,7 +177,10 @@ impl From<JobRow> for Job {
             retained_until: row.kept_until.map(Moment),
             attempts: row.attempts,
             losses: row.losses,
-            mime: row.mime,
+            reducer,
+            reducer_base64,
+            asked: AskedFor { attempts, run_timeout: seconds(run_timeout), keep: seconds(keep) },
+            mime,
             result_size: row.result_size,
             progress: row
                 .progress
@@ -183,7 +221,7 @@ struct Search {
     /// Their unique id.
     unique: Option<String>,
     /// The connection that has them.
-    #[serde(default, deserialize_with = "whole::deserialize")]
+    #[serde(default, deserialize_with = "whole::in_address")]
     worker: Option<u64>,
     /// Their handle.
     handle: Option<String>,
@@ -226,15 +264,17 @@ impl Search {
 /// Without a filter they come by age, and after them, the latest first, those that succeeded lately and of which nothing else
 /// is kept. The order is that of service for `state=queued` with one function, and that of
 /// their due times for `state=scheduled`.
-#[utoipa::path(get, operation_id = "list_jobs", path = "/jobs", tag = "jobs", params(Search),
+#[utoipa::path(get, operation_id = "list_jobs", path = "/jobs", tag = "jobs", params(KnownTag, Search),
     responses(
-        (status = 200, description = "A page of them", body = JobPage),
+        (status = 200, description = "A page of them", body = JobPage, headers(("etag" = String))),
+        (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn list(
     State(shared): State<Arc<Shared>>,
     Queues(broker): Queues,
     Reader(caller): Reader,
     Params(search): Params<Search>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = page::limit(search.limit)?;
     let (filter, after) = search.split();
@@ -249,7 +289,7 @@ async fn list(
     );
     let page = page.await?;
     let items = page.items.into_iter().map(Job::from).collect();
-    json(StatusCode::OK, &JobPage { items, next: page.next, looked_at: page.looked })
+    polled(&headers, &JobPage { items, next: page.next, looked_at: page.looked })
 }
 
 /// Which fields are asked for.
@@ -270,15 +310,17 @@ enum JobOrPart {
 }
 
 /// One job
-#[utoipa::path(get, operation_id = "get_job", path = "/jobs/{handle}", tag = "jobs", params(("handle" = String, Path), Fields),
+#[utoipa::path(get, operation_id = "get_job", path = "/jobs/{handle}", tag = "jobs", params(("handle" = String, Path), KnownTag, Fields),
     responses(
-        (status = 200, description = "The job, or what was asked for of it", body = JobOrPart),
+        (status = 200, description = "The job, or what was asked for of it", body = JobOrPart, headers(("etag" = String))),
+        (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn get(
     Queues(broker): Queues,
     Reader(caller): Reader,
     name: Name,
     Params(Fields { fields }): Params<Fields>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let row = find(&broker, &caller, &name)?;
     let job = serde_json::to_value(Job::from(row))
@@ -294,11 +336,11 @@ async fn get(
         }
         (job, _) => job,
     };
-    json(StatusCode::OK, &job)
+    polled(&headers, &job)
 }
 
 /// Fields that may be asked for.
-pub(super) const FIELDS: [&str; 22] = [
+pub(super) const FIELDS: [&str; 24] = [
     "handle",
     "function",
     "unique",
@@ -315,6 +357,8 @@ pub(super) const FIELDS: [&str; 22] = [
     "retained_until",
     "attempts",
     "losses",
+    "reducer",
+    "asked",
     "mime",
     "result_size",
     "progress",
@@ -330,7 +374,7 @@ pub(super) const FIELDS: [&str; 22] = [
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn payload(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> Result<Response, Problem> {
     let row = find(&broker, &caller, &name)?;
-    let gone = || no_job(&name);
+    let gone = || if row.is_only_line() { not_kept(&row) } else { no_job(&name) };
     let payload = match broker.view(|engine| engine.payload(row.id)).ok_or_else(gone)? {
         Payload::Whole(payload) => payload,
         Payload::Stored => {
@@ -348,6 +392,16 @@ pub(super) fn find(broker: &Broker, caller: &Caller, name: &Name) -> Result<JobR
     let row = broker.view(|engine| engine.job_row(engine.parse_handle(&name.0)?));
     // One that may not be seen is not there.
     row.filter(|row| caller.sees(&row.function)).ok_or_else(|| no_job(name))
+}
+
+/// Of a job that succeeded, and of which only a line is kept.
+pub(super) fn not_kept(row: &JobRow) -> Problem {
+    let detail = format!(
+        "The job {} succeeded, and only a line of it is kept: say `keep` when you submit it, or set `keep_succeeded` in the \
+         function's policy",
+        row.handle
+    );
+    Problem::new(Kind::NOT_FOUND, detail).with("state", "succeeded")
 }
 
 pub(super) fn no_job(name: &Name) -> Problem {

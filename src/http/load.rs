@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Reader;
-use super::answer::json;
-use super::params::Params;
+use super::answer::polled;
+use super::params::{KnownTag, Params};
 use super::problem::{Described, Kind, Problem};
 use super::shared::Shared;
 use super::values::Moment;
@@ -158,20 +158,22 @@ struct Asked {
     to: Option<String>,
     /// Seconds of a step: 1 unless said. Steps are longer where nothing is kept that fine, and so that there are 10,000 at
     /// most.
-    #[serde(default, deserialize_with = "whole::deserialize")]
+    #[serde(default, deserialize_with = "whole::in_address")]
     #[param(minimum = 1, maximum = 31_622_400)]
     step: Option<u64>,
 }
 
 /// How busy the server was, over time
-#[utoipa::path(get, operation_id = "get_load", path = "/load", tag = "server", params(Asked),
+#[utoipa::path(get, operation_id = "get_load", path = "/load", tag = "server", params(KnownTag, Asked),
     responses(
-        (status = 200, description = "Steps in which the server ran, oldest first", body = Load),
+        (status = 200, description = "Steps in which the server ran, oldest first", body = Load, headers(("etag" = String))),
+        (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn load(
     State(shared): State<Arc<Shared>>,
     Reader(caller): Reader,
     Params(asked): Params<Asked>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let history = shared.opened()?.history.clone();
     let history = history.ok_or_else(|| Problem::new(Kind::UNAVAILABLE, "There is no history"))?;
@@ -196,7 +198,7 @@ async fn load(
         Ok(Err(error)) => return Err(Problem::new(Kind::BROKEN, error.to_string())),
         Err(error) => return Err(Problem::new(Kind::BROKEN, error.to_string())),
     };
-    json(StatusCode::OK, &Load { items: samples.into_iter().map(Step::from).collect() })
+    polled(&headers, &Load { items: samples.into_iter().map(Step::from).collect() })
 }
 
 /// A year.

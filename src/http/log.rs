@@ -86,13 +86,13 @@ struct LogPage {
 #[into_params(parameter_in = Query)]
 struct Since {
     /// Only entries with a larger serial number.
-    #[serde(default, deserialize_with = "whole::deserialize")]
+    #[serde(default, deserialize_with = "whole::in_address")]
     newer_than: Option<u64>,
     /// Most entries of a page: 100 unless said, at most 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next` of the page before.
-    #[serde(default, deserialize_with = "whole::deserialize")]
+    #[serde(default, deserialize_with = "whole::in_address")]
     after: Option<u64>,
 }
 

@@ -18,6 +18,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // The library would put a sign of replacement for what is no text, and nothing would be found.
+        if percent_decode_str(parts.uri.query().unwrap_or_default()).decode_utf8().is_err() {
+            let detail = "A parameter is no UTF-8: names of other bytes are told in paths only";
+            return Err(Problem::new(Kind::INVALID, detail));
+        }
         let query = Query::try_from_uri(&parts.uri);
         query.map(|Query(params)| Params(params)).map_err(|error| {
             Problem::new(Kind::UNREADABLE, std::error::Error::source(&error).unwrap_or(&error).to_string())

@@ -124,11 +124,17 @@ async fn list(
 /// The policy for exactly this pattern
 ///
 /// What an operator set, and what the configuration file says where that holds, too; or else the latter alone.
-#[utoipa::path(get, operation_id = "get_policy", path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path)),
+#[utoipa::path(get, operation_id = "get_policy", path = "/policies/{pattern}", tag = "policies", params(("pattern" = String, Path), KnownTag),
     responses(
-        (status = 200, description = "The policy", body = Set),
+        (status = 200, description = "The policy", body = Set, headers(("etag" = String))),
+        (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
-async fn get(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> Result<Response, Problem> {
+async fn get(
+    Queues(broker): Queues,
+    Reader(caller): Reader,
+    name: Name,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let pattern = text(&name)?;
     let set = broker.view(|engine| {
         let file = engine.file_policy(pattern);
@@ -138,7 +144,7 @@ async fn get(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> Resu
         }
     });
     let set = set.filter(|_| caller.sees(pattern.as_bytes()));
-    json(StatusCode::OK, &set.ok_or_else(|| none(pattern))?)
+    polled(&headers, &set.ok_or_else(|| none(pattern))?)
 }
 
 /// Set the policy for a pattern
@@ -196,17 +202,8 @@ async fn patch(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result
 async fn delete(desk: Desk, name: Name) -> Result<Response, Problem> {
     let pattern = text(&name)?;
     desk.must_see(pattern.as_bytes())?;
-    let (is_set, is_of_file) = desk
-        .broker
-        .view(|engine| (engine.operator_policy(pattern).is_some(), engine.file_policy(pattern).is_some()));
-    if !is_set {
-        return Err(if is_of_file {
-            let why =
-                format!("The policy for {pattern} stands in the configuration file, and can be lifted there");
-            Problem::new(Kind::NOT_FOUND, why)
-        } else {
-            none(pattern)
-        });
+    if desk.broker.view(|engine| engine.operator_policy(pattern).is_none()) {
+        return Err(none_of_operators(&desk, pattern));
     }
     let lifted = desk.broker.set_policy(desk.now(), pattern, None);
     desk.done("lift policy", pattern.as_bytes(), lifted).await?;
@@ -229,14 +226,16 @@ struct Held {
 /// All rules that hold for a function
 ///
 /// Also for one that is not there yet.
-#[utoipa::path(get, operation_id = "get_function_policy", path = "/functions/{function}/policy", tag = "policies", params(("function" = String, Path, pattern = "^[^*]+$")),
+#[utoipa::path(get, operation_id = "get_function_policy", path = "/functions/{function}/policy", tag = "policies", params(("function" = String, Path, pattern = "^[^*]+$"), KnownTag),
     responses(
-        (status = 200, description = "Each rule, and where it comes from", body = Held),
+        (status = 200, description = "Each rule, and where it comes from", body = Held, headers(("etag" = String))),
+        (status = 304, description = "As it was when the tag of `If-None-Match` was given"),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn of_function(
     Queues(broker): Queues,
     Reader(caller): Reader,
     name: Name,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let function = exact(&name)?;
     if !caller.sees(function.as_bytes()) {
@@ -262,7 +261,7 @@ async fn of_function(
             rules.insert(rule, value);
         }
     }
-    json(StatusCode::OK, &Held { function: function.to_owned(), rules, sources })
+    polled(&headers, &Held { function: function.to_owned(), rules, sources })
 }
 
 /// Whether a function hands out jobs.
@@ -333,6 +332,15 @@ fn none(pattern: &str) -> Problem {
     Problem::new(Kind::NOT_FOUND, format!("No policy is set for {pattern}"))
 }
 
+fn none_of_operators(desk: &Desk, pattern: &str) -> Problem {
+    if desk.broker.view(|engine| engine.file_policy(pattern).is_none()) {
+        return none(pattern);
+    }
+    let detail =
+        format!("The policy for {pattern} is from the configuration file: it can be overlaid, not lifted");
+    Problem::new(Kind::CONFLICT, detail)
+}
+
 fn to_map(policy: &Policy) -> Map<String, Value> {
     match serde_json::to_value(policy) {
         Ok(Value::Object(values)) => values,
@@ -364,7 +372,9 @@ fn text(name: &Name) -> Result<&str, Problem> {
 fn exact(name: &Name) -> Result<&str, Problem> {
     let text = text(name)?;
     if text.contains('*') {
-        return Err(Problem::new(Kind::INVALID, "Here a `*` stands for other names: see /api/v1/policies"));
+        let detail = "This is for one function; what holds for all that fit a pattern, `paused` too, is set at \
+                      /api/v1/policies, or by `gearhouse functions policy set`";
+        return Err(Problem::new(Kind::INVALID, detail));
     }
     Ok(text)
 }

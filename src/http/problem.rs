@@ -52,7 +52,7 @@ kinds! {
     TOO_LARGE "too-large" PAYLOAD_TOO_LARGE "The body is too large"
         "The option --http-max-body sets how large a body may be.";
     MEDIA_TYPE "media-type" UNSUPPORTED_MEDIA_TYPE "The body is of another kind"
-        "The header `Content-Type` must name one of the kinds that the OpenAPI document lists.";
+        "The header `Content-Type` must name one of the kinds that the OpenAPI document lists, and nothing is to be packed.";
     INVALID "invalid" UNPROCESSABLE_ENTITY "The request makes no sense"
         "It can be read, but a value in it cannot be.";
     KEY_REUSED "key-reused" UNPROCESSABLE_ENTITY "The idempotency key was used for another request"

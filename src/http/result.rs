@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::access::Reader;
 use super::filter::StateName;
-use super::jobs::find;
+use super::jobs::{find, not_kept};
 use super::params::Name;
 use super::problem::{Described, Kind, Problem};
 use super::shared::{Queues, Shared};
@@ -42,11 +42,7 @@ async fn result(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> R
     let result = match broker.view(|engine| engine.result(row.id)) {
         Some(Payload::Whole(result)) => result,
         Some(Payload::Stored) => read(&broker, row.id).await?,
-        None => {
-            let why = "succeeded, and its result was not kept: say `keep` when you submit it, or set `keep_succeeded` in \
-                       the function's policy";
-            return Err(missing(why.to_owned()).with("state", state(&row)));
-        }
+        None => return Err(not_kept(&row)),
     };
     if result.is_empty() {
         match row.state {
@@ -59,7 +55,7 @@ async fn result(Queues(broker): Queues, Reader(caller): Reader, name: Name) -> R
             _ => {}
         }
     }
-    let said = row.mime.and_then(|mime| HeaderValue::try_from(mime).ok());
+    let said = row.terms.mime.and_then(|mime| HeaderValue::try_from(mime).ok());
     let kind = said.unwrap_or_else(|| HeaderValue::from_static(guess(&result)));
     Ok(([(header::CONTENT_TYPE, kind)], result).into_response())
 }
@@ -77,9 +73,22 @@ async fn read(broker: &Arc<Broker>, id: JobId) -> Result<Bytes, Problem> {
     read.map(Option::unwrap_or_default).map_err(|error| broken(&error))
 }
 
-/// What bytes look like to who has to show them. No more is told apart than text, JSON and the rest: a guess at what a
-/// browser would run is none that this server should make.
+/// How files begin that jobs often make, and what they are.
+const BEGINNINGS: [(&[u8], &str); 6] = [
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"\x1f\x8b\x08", "application/gzip"),
+];
+
+/// What bytes look like to who has to show them. No more is told apart than a few kinds of files, text, JSON and the rest: a
+/// guess at what a browser would run is none that this server should make.
 fn guess(bytes: &[u8]) -> &'static str {
+    if let Some((_, kind)) = BEGINNINGS.iter().find(|(beginning, _)| bytes.starts_with(beginning)) {
+        return kind;
+    }
     let Ok(text) = std::str::from_utf8(bytes) else { return "application/octet-stream" };
     let is_structure = text.trim_start().starts_with(['{', '[']);
     if is_structure && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
@@ -103,6 +112,11 @@ mod tests {
             (b"<html>", "text/plain; charset=utf-8"),
             (b"\xff", "application/octet-stream"),
             (b"a\0b", "application/octet-stream"),
+            (b"\x89PNG\r\n\x1a\n\0", "image/png"),
+            (b"\xff\xd8\xff\xe0", "image/jpeg"),
+            (b"GIF89a", "image/gif"),
+            (b"%PDF-1.7", "application/pdf"),
+            (b"\x1f\x8b\x08\0", "application/gzip"),
         ] {
             assert_eq!(guess(bytes), kind, "{bytes:?}");
         }

@@ -10,10 +10,11 @@ use tokio::sync::Notify;
 
 use crate::broker::{BATCH, Broker, Wait};
 use crate::clock::Clock;
+use crate::engine::view::JobRow;
 use crate::outbox::{End, Outbox, Sink};
 use crate::policy::Terms;
 use crate::protocol::{Frame, Request, Submit, WriteBuf};
-use crate::types::{ConnId, RecordNo};
+use crate::types::{ConnId, JobId, RecordNo};
 
 /// Bytes that may lie here unread; what comes then waits in the outbox, which has a bound of its own.
 const UNREAD: usize = 1 << 20;
@@ -93,27 +94,33 @@ impl Session {
         }
     }
 
-    /// Submits jobs, in order.
-    pub async fn submit(&self, submits: impl IntoIterator<Item = (Submit, Terms)>) {
-        let mut submits = submits.into_iter().peekable();
-        while submits.peek().is_some() {
+    /// Submits jobs, in order. Of each: the least number that it has if it is new, see [`Broker::submit_on_terms`].
+    pub async fn submit(&self, submits: impl IntoIterator<Item = (Submit, Terms)>) -> Vec<JobId> {
+        let mut submits = submits.into_iter();
+        let mut firsts = Vec::new();
+        loop {
+            let batch: Vec<(Submit, Terms)> = submits.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return firsts;
+            }
             if !self.broker.has_room() {
                 self.broker.room().await;
             }
-            // Those that ask for nothing beyond the protocol go by the batch, like everyone's.
-            let mut batch = Vec::new();
-            while batch.len() < BATCH
-                && let Some((submit, _)) = submits.next_if(|(_, terms)| *terms == Terms::default())
-            {
-                batch.push(Request::Submit(submit));
-            }
-            if !batch.is_empty() {
-                self.apply(&mut batch);
-            } else if let Some((submit, terms)) = submits.next() {
-                self.broker.submit_on_terms(self.clock.now(), self.conn, &self.outbox, submit, terms);
-            }
+            let count = batch.len();
+            let first = self.broker.submit_on_terms(self.clock.now(), self.conn, &self.outbox, batch);
+            firsts.extend(std::iter::repeat_n(first, count));
             tokio::task::yield_now().await;
         }
+    }
+
+    /// The number of a handle.
+    pub fn number(&self, handle: &[u8]) -> Option<JobId> {
+        self.broker.view(|engine| engine.parse_handle(handle))
+    }
+
+    /// A job as it stands, if it is known.
+    pub fn job(&self, handle: &[u8]) -> Option<JobRow> {
+        self.broker.view(|engine| engine.job_row(engine.parse_handle(handle)?))
     }
 
     /// The next packet that answers.
@@ -171,7 +178,6 @@ mod tests {
     use super::*;
     use crate::engine::{Seed, Settings};
     use crate::protocol::{Kind, Magic};
-    use crate::types::JobId;
 
     fn session() -> Session {
         let seed = Seed { first_job: JobId(1), hash: 1 };

@@ -1,5 +1,6 @@
 //! Submits: one job or many, in the background, or waited for, or followed as they go.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -103,16 +104,22 @@ enum Jobs {
     Many(Vec<New>),
 }
 
-impl<'de> Deserialize<'de> for Jobs {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(JobsVisitor)
+/// Counts while it reads: an array of millions of jobs is refused before it fills the memory.
+#[derive(Default)]
+struct JobsVisitor {
+    /// The item of an array that is being read.
+    item: Cell<Option<usize>>,
+}
+
+impl<'de> DeserializeSeed<'de> for &JobsVisitor {
+    type Value = Jobs;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Jobs, D::Error> {
+        from.deserialize_any(self)
     }
 }
 
-/// Counts while it reads: an array of millions of jobs is refused before it fills the memory.
-struct JobsVisitor;
-
-impl<'de> Visitor<'de> for JobsVisitor {
+impl<'de> Visitor<'de> for &JobsVisitor {
     type Value = Jobs;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -125,7 +132,11 @@ impl<'de> Visitor<'de> for JobsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Jobs, A::Error> {
         let mut jobs = Vec::new();
-        while let Some(job) = seq.next_element()? {
+        loop {
+            self.item.set(Some(jobs.len()));
+            let job = seq.next_element()?;
+            self.item.set(None);
+            let Some(job) = job else { break };
             if jobs.len() == MOST {
                 return Err(serde::de::Error::invalid_length(MOST + 1, &self));
             }
@@ -168,7 +179,7 @@ pub(super) struct HowOne {
     #[param(pattern = "^[^\\u0000]*$")]
     reducer: Option<String>,
     /// How often it may be handed out, at most; 0: as often as need be.
-    #[serde(default, deserialize_with = "whole::deserialize")]
+    #[serde(default, deserialize_with = "whole::in_address")]
     attempts: Option<u32>,
     /// How long an attempt may run, in seconds; 0: as long as it takes.
     #[param(minimum = 0, maximum = 1_000_000_000)]
@@ -200,6 +211,15 @@ struct Marks {
 #[derive(Serialize, ToSchema)]
 struct Submitted {
     handle: String,
+    /// Whether it was there already: another submit with its unique id made it, and it is not over, or not for longer than the
+    /// function's `unique_window`.
+    #[serde(skip_serializing_if = "is_false")]
+    joined: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+pub(super) fn is_false(is_so: &bool) -> bool {
+    !*is_so
 }
 
 /// What became of each job of an array, in its order.
@@ -220,8 +240,17 @@ enum Outcome {
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers of `submit`")]
 enum Answers {
+    Joined(Submitted),
     Finished(Box<Finished>),
     Many(ManyFinished),
+}
+
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answers of `submit_payload`")]
+enum AnswersToOne {
+    Joined(Submitted),
+    Finished(Box<Finished>),
 }
 
 /// Submit jobs
@@ -230,7 +259,7 @@ enum Answers {
 /// background is on disk when it is answered.
 ///
 /// The events of a stream: `created` and `refused` for each job with its `index`; `data`, `warning` and `status` as the worker
-/// sends them; `result`, `failed` or `exception` at a job's end. The stream ends with the last job.
+/// sends them; `result`, `failed` (with the job's `state` and `reason`) or `exception` at a job's end. The stream ends with the last job.
 ///
 /// With `Idempotency-Key` a second request with the same key and body is answered as the first was, and submits nothing. It is
 /// remembered for a day, so long as no more than 10,000 came since and the server runs. Not with jobs that are waited for: they
@@ -240,7 +269,7 @@ enum Answers {
     request_body = OneOrMany,
     responses(
         (status = 201, description = "One job, in the background", body = Submitted, headers(("location" = String))),
-        (status = 200, description = "Many jobs, or jobs that were waited for",
+        (status = 200, description = "Many jobs, or jobs that were waited for, or one that was there already: its unique id is known",
             content((Answers = "application/json"), (String = "text/event-stream"))),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 pub(super) async fn submit(
@@ -268,8 +297,8 @@ pub(super) async fn submit(
     request_body(content = inline(Raw), content_type = "application/octet-stream"),
     responses(
         (status = 201, description = "The job, in the background", body = Submitted, headers(("location" = String))),
-        (status = 200, description = "The job, which was waited for",
-            content((Finished = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "The job, which was waited for, or was there already: its unique id is known",
+            content((AnswersToOne = "application/json"), (String = "text/event-stream"))),
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 #[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
 pub(super) async fn submit_payload(
@@ -385,10 +414,17 @@ fn with_trace(mut submits: Vec<(Submit, Terms)>, trace: &TraceContext) -> Vec<(S
 
 /// The jobs of a JSON body, and whether it is an array.
 fn read_jobs(body: &[u8]) -> Result<(Vec<Job>, bool), Problem> {
-    let jobs = serde_json::from_slice(body).map_err(|error| {
-        let kind = if error.is_data() { Kind::INVALID } else { Kind::UNREADABLE };
-        Problem::new(kind, error.to_string())
-    })?;
+    let visitor = JobsVisitor::default();
+    let mut from = serde_json::Deserializer::from_slice(body);
+    let jobs =
+        visitor.deserialize(&mut from).and_then(|jobs| from.end().map(|()| jobs)).map_err(|error| {
+            let kind = if error.is_data() { Kind::INVALID } else { Kind::UNREADABLE };
+            let problem = Problem::new(kind, error.to_string());
+            match visitor.item.get() {
+                Some(index) => problem.with("index", index),
+                None => problem,
+            }
+        })?;
     Ok(match jobs {
         Jobs::One(job) => (vec![Job::try_from(*job)?], false),
         Jobs::Many(jobs) => {
@@ -549,7 +585,9 @@ async fn in_background(
     let mut items = Vec::with_capacity(count);
     while items.len() < count {
         match following.next().await? {
-            Some(Followed { what: What::Created(_), handle, .. }) => items.push(Ok(handle)),
+            Some(Followed { what: What::Created { joined, .. }, handle, .. }) => {
+                items.push(Ok(Submitted { handle, joined }));
+            }
             Some(Followed { what: What::Refused(problem), .. }) => items.push(Err(problem)),
             // Who does not wait is sent nothing else.
             _ => return Err(Problem::new(Kind::BROKEN, "A submit was not answered")),
@@ -557,19 +595,16 @@ async fn in_background(
     }
     if is_array {
         let items = items.into_iter().map(|item| match item {
-            Ok(handle) => Outcome::Submitted(Submitted { handle }),
+            Ok(submitted) => Outcome::Submitted(submitted),
             Err(problem) => Outcome::Refused { problem: problem.to_json() },
         });
         let body = answer::to_bytes(&ManySubmitted { items: items.collect() })?;
         return Ok(Answer { status: StatusCode::OK.as_u16(), location: None, body });
     }
-    let handle = items.pop().ok_or_else(|| Problem::new(Kind::BROKEN, "Nothing was submitted"))??;
-    let location = Some(format!("/api/v1/jobs/{handle}"));
-    Ok(Answer {
-        status: StatusCode::CREATED.as_u16(),
-        location,
-        body: answer::to_bytes(&Submitted { handle })?,
-    })
+    let submitted = items.pop().ok_or_else(|| Problem::new(Kind::BROKEN, "Nothing was submitted"))??;
+    let location = Some(format!("/api/v1/jobs/{}", submitted.handle));
+    let status = if submitted.joined { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(Answer { status: status.as_u16(), location, body: answer::to_bytes(&submitted)? })
 }
 
 fn to_response(answer: Answer, is_replay: bool) -> Response {

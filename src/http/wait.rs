@@ -15,9 +15,13 @@ use utoipa::ToSchema;
 use super::answer;
 use super::problem::{Described, Kind, Problem};
 use super::session::{Ended, Session};
+use super::submit::is_false;
 use super::values::text_or_base64;
+use crate::engine::Reason;
+use crate::engine::view::JobState;
 use crate::policy::Terms;
 use crate::protocol::{self, Frame, Request, Submit};
+use crate::types::JobId;
 
 /// Bytes of WORK_DATA and warnings of a job that are kept for who waits; who wants more follows the stream.
 const KEPT: usize = 1 << 20;
@@ -34,6 +38,10 @@ pub(super) struct Following {
     /// Submits that were not refused and whose jobs are not over.
     open: usize,
     jobs: HashMap<Bytes, Tracked>,
+    /// Of each submit: the least number that its job has if it is new.
+    firsts: Vec<JobId>,
+    /// The last job that was new.
+    newest: JobId,
 }
 
 /// A job. Two submits that joined one another have one job, and each packet of it comes twice, one right behind the other.
@@ -54,7 +62,12 @@ pub(super) struct Followed {
 
 pub(super) enum What {
     /// This submit was taken.
-    Created(usize),
+    Created {
+        /// Which one.
+        index: usize,
+        /// The job was there already: another submit with its unique id made it.
+        joined: bool,
+    },
     /// It was not.
     Refused(Problem),
     Data(Bytes),
@@ -76,8 +89,8 @@ impl Following {
         let count = submits.len();
         let exceptions = Request::SetOption(Bytes::from_static(b"exceptions"));
         session.send([exceptions]).await;
-        session.submit(submits).await;
-        Self { session, count, answered: 0, open: count, jobs: HashMap::new() }
+        let firsts = session.submit(submits).await;
+        Self { session, count, answered: 0, open: count, jobs: HashMap::new(), firsts, newest: JobId(0) }
     }
 
     /// What happens next; `None` when every job is over.
@@ -99,11 +112,8 @@ impl Following {
             protocol::Kind::JobCreated => {
                 let index = self.answer();
                 self.jobs.entry(first.clone()).or_default().submits.push(index);
-                return Some(Followed {
-                    handle: text(&first),
-                    submits: vec![index],
-                    what: What::Created(index),
-                });
+                let what = What::Created { index, joined: self.has_joined(index, &first) };
+                return Some(Followed { handle: text(&first), submits: vec![index], what });
             }
             protocol::Kind::Error => {
                 let index = self.answer();
@@ -137,6 +147,29 @@ impl Following {
         Some(Followed { handle: text(&first), submits, what })
     }
 
+    /// Whether the job of a submit that was answered just now was there before.
+    fn has_joined(&mut self, index: usize, handle: &[u8]) -> bool {
+        let (Some(job), Some(first)) = (self.session.number(handle), self.firsts.get(index)) else {
+            return false;
+        };
+        let is_new = job >= *first && job > self.newest;
+        if is_new {
+            self.newest = job;
+        }
+        !is_new
+    }
+
+    /// How a job ended that failed, and why, as far as it is still known.
+    fn end_of(&self, handle: &str) -> (EndName, Option<&'static str>) {
+        match self.session.job(handle.as_bytes()) {
+            Some(row) if matches!(row.state, JobState::Cancelled | JobState::Cancelling) => {
+                (EndName::Cancelled, None)
+            }
+            Some(row) if row.state == JobState::Failed => (EndName::Failed, row.reason.map(Reason::name)),
+            _ => (EndName::Failed, None),
+        }
+    }
+
     /// Submits are answered in their order.
     fn answer(&mut self) -> usize {
         self.answered += 1;
@@ -154,6 +187,12 @@ fn text(bytes: &[u8]) -> String {
 pub(super) struct Finished {
     handle: String,
     state: EndName,
+    /// Whether it was there already: another submit with its unique id made it.
+    #[serde(skip_serializing_if = "is_false")]
+    joined: bool,
+    /// Why it failed, as far as that is kept: see `reason` of a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     /// What its worker gave as its result.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
@@ -183,6 +222,7 @@ pub(super) struct Finished {
 enum EndName {
     Succeeded,
     Failed,
+    Cancelled,
 }
 
 /// What became of each job of an array, in its order.
@@ -207,6 +247,8 @@ enum Outcome {
 struct DescribedOutcome {
     handle: Option<String>,
     state: Option<EndName>,
+    joined: Option<bool>,
+    reason: Option<String>,
     result: Option<String>,
     result_base64: Option<String>,
     exception: Option<String>,
@@ -234,23 +276,25 @@ impl Heard {
         !self.truncated
     }
 
-    fn finish(self, handle: String, end: What) -> Finished {
+    fn finish(self, handle: String, end: What, failed: (EndName, Option<&'static str>)) -> Finished {
         let (mut result, mut exception) = ((None, None), (None, None));
-        let state = match end {
+        let (state, reason) = match end {
             What::Result(body) => {
                 result = text_or_base64(&body);
-                EndName::Succeeded
+                (EndName::Succeeded, None)
             }
             What::Exception(body) => {
                 exception = text_or_base64(&body);
-                EndName::Failed
+                failed
             }
-            _ => EndName::Failed,
+            _ => failed,
         };
         let data = if self.data.is_empty() { (None, None) } else { text_or_base64(&self.data) };
         Finished {
             handle,
             state,
+            joined: false,
+            reason,
             result: result.0,
             result_base64: result.1,
             exception: exception.0,
@@ -266,11 +310,13 @@ impl Heard {
 /// Answers when all jobs are over.
 pub(super) async fn wait(mut following: Following, is_array: bool) -> Result<Response, Problem> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; following.count];
+    let mut have_joined = vec![false; following.count];
     let mut heard: HashMap<String, Heard> = HashMap::new();
     let mut bytes = 0;
     while let Some(Followed { handle, submits, what }) = following.next().await? {
         match what {
-            What::Created(_) | What::Status(..) => {}
+            What::Status(..) => {}
+            What::Created { index, joined } => have_joined[index] = joined,
             What::Refused(problem) if !is_array => return Err(problem),
             What::Refused(problem) => {
                 for index in submits {
@@ -297,9 +343,11 @@ pub(super) async fn wait(mut following: Following, is_array: bool) -> Result<Res
                     let detail = "The results are too large for one answer; follow the stream instead";
                     return Err(Problem::new(Kind::BUSY, detail));
                 }
-                let finished = heard.remove(&handle).unwrap_or_default().finish(handle, end);
+                let failed = following.end_of(&handle);
+                let finished = heard.remove(&handle).unwrap_or_default().finish(handle, end, failed);
                 for index in submits {
-                    outcomes[index] = Some(Outcome::Finished(Box::new(finished.clone())));
+                    let finished = Finished { joined: have_joined[index], ..finished.clone() };
+                    outcomes[index] = Some(Outcome::Finished(Box::new(finished)));
                 }
             }
         }
@@ -327,7 +375,11 @@ pub(super) async fn follow(mut following: Following, is_array: bool) -> Result<R
             None => following.next().await,
         };
         match next {
-            Ok(Some(followed)) => Some((Ok::<_, Infallible>(to_event(followed)), (Some(following), None))),
+            Ok(Some(followed)) => {
+                let has_failed = matches!(followed.what, What::Failed);
+                let end = has_failed.then(|| following.end_of(&followed.handle));
+                Some((Ok::<_, Infallible>(to_event(followed, end)), (Some(following), None)))
+            }
             Ok(None) => None,
             Err(ended) => {
                 let event = Event::default().event("ended").data(Problem::from(ended).to_json().to_string());
@@ -338,7 +390,7 @@ pub(super) async fn follow(mut following: Following, is_array: bool) -> Result<R
     Ok(Sse::new(events).keep_alive(answer::keep_alive()).into_response())
 }
 
-fn to_event(Followed { handle, submits, what }: Followed) -> Event {
+fn to_event(Followed { handle, submits, what }: Followed, end: Option<(EndName, Option<&str>)>) -> Event {
     let mut fields = Map::new();
     let index = submits.first().copied();
     if !handle.is_empty() {
@@ -374,9 +426,15 @@ fn to_event(Followed { handle, submits, what }: Followed) -> Event {
             fields.insert("denominator".to_owned(), number(denominator));
             "status"
         }
-        What::Failed => "failed",
-        What::Created(index) => {
+        What::Failed => {
+            let (state, reason) = end.unwrap_or((EndName::Failed, None));
+            fields.insert("state".to_owned(), json!(state));
+            fields.extend(reason.map(|reason| ("reason".to_owned(), json!(reason))));
+            "failed"
+        }
+        What::Created { index, joined } => {
             fields.insert("index".to_owned(), index.into());
+            fields.extend(joined.then(|| ("joined".to_owned(), json!(true))));
             "created"
         }
         What::Refused(problem) => {

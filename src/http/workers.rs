@@ -198,7 +198,8 @@ fn find_whole(desk: &Desk, name: &Name) -> Result<Connection, Problem> {
 
 /// Give a worker no more jobs
 ///
-/// It is sent away when it is done with those it has. A token that is limited to functions must be good for all that the
+/// It is sent away when it is done with those it has. A connection that registered no functions and has no jobs is no worker, and
+/// refused. A token that is limited to functions must be good for all that the
 /// worker does.
 #[utoipa::path(post, operation_id = "stop_worker", path = "/workers/{id}/stop", tag = "workers", params(("id" = u64, Path)),
     responses(
@@ -206,6 +207,11 @@ fn find_whole(desk: &Desk, name: &Name) -> Result<Connection, Problem> {
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn stop(desk: Desk, name: Name) -> Result<Response, Problem> {
     let found = find_whole(&desk, &name)?;
+    if found.function_count == 0 && found.running_count == 0 {
+        // Closed at once, a client would lose the jobs that it waits for.
+        let detail = format!("The connection {} is no worker: it registered no functions", found.id);
+        return Err(Problem::new(Kind::CONFLICT, detail));
+    }
     let is_done = desk.broker.stop_worker(desk.now(), ConnId(found.id));
     tell(&desk, "stop worker", &name, is_done, &Connection { draining: true, ..found })
 }

@@ -6,6 +6,7 @@ use crate::engine::function::ending;
 use crate::engine::job::{Job, State};
 use crate::engine::recent::Recent;
 use crate::engine::{Engine, Outcome, Reason};
+use crate::policy::Terms;
 use crate::protocol::{LARGE, StatusNumbers};
 use crate::types::{ConnId, IpAddr, JobId, Priority, Timestamp};
 
@@ -74,8 +75,10 @@ pub struct JobRow {
     pub attempts: u32,
     /// How often that came to nothing.
     pub losses: u32,
-    /// What its submit said of the result's MIME type.
-    pub mime: Option<String>,
+    /// The reducer of a reduce job; empty if it is none.
+    pub reducer: Box<[u8]>,
+    /// What its submit asked for, the trace left out; it counts before the policy.
+    pub terms: Terms,
     /// Bytes of its result, if it has one that is in memory.
     pub result_size: Option<u64>,
     /// How far its worker says that it is.
@@ -86,6 +89,13 @@ pub struct JobRow {
     pub waiting_clients: usize,
     /// Bytes of its payload.
     pub payload_size: u32,
+}
+
+impl JobRow {
+    /// Whether this line is all that is kept of it: it succeeded lately.
+    pub fn is_only_line(&self) -> bool {
+        self.state.is_over() && self.kept_until.is_none()
+    }
 }
 
 /// A worker, as far as a job tells of it.
@@ -170,7 +180,8 @@ impl Engine {
             kept_until: over.map(|over| over.retires),
             attempts: job.attempts(),
             losses: job.losses(),
-            mime: job.terms().and_then(|terms| terms.mime.clone()),
+            reducer: job.content.reducer().into(),
+            terms: job.terms().map_or_else(Terms::default, Terms::without_trace),
             result_size: over.and_then(|over| over.result.as_ref()).map(|result| result.len() as u64),
             progress: (numbers != StatusNumbers::default()).then_some(numbers),
             worker: by.and_then(|by| self.to_worker_ref(by)),
@@ -198,7 +209,8 @@ impl Engine {
             kept_until: None,
             attempts: recent.attempts,
             losses: recent.attempts.saturating_sub(1),
-            mime: None,
+            reducer: Box::default(),
+            terms: Terms::default(),
             result_size: Some(u64::from(recent.result_len)),
             progress: None,
             worker: self.to_worker_ref(recent.worker),

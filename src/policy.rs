@@ -369,7 +369,7 @@ fn is_false(value: &bool) -> bool {
 pub const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
 /// Durations as numbers of seconds, which may have a fraction. People may also write `30s` or `1h 30m`.
-mod seconds {
+pub(crate) mod seconds {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -378,7 +378,7 @@ mod seconds {
 
     const NO_TIME: &str = "neither a number of seconds nor a time as in \"1h 30m\"";
 
-    pub(super) fn serialize<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         match span {
             Some(span) if span.subsec_nanos() == 0 => to.serialize_u64(span.as_secs()),
             Some(span) => to.serialize_f64(span.as_secs_f64()),
@@ -386,17 +386,27 @@ mod seconds {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-        let seconds = match Option::<Said>::deserialize(from)? {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        read(Option::<Said>::deserialize(from)?)
+    }
+
+    /// As it stands in an address, where everything is text.
+    pub(crate) fn in_address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        let said = Option::<String>::deserialize(from)?;
+        read(said.map(|text| text.parse().map_or(Said::Text(text), Said::Seconds)))
+    }
+
+    fn read<E: Error>(said: Option<Said>) -> Result<Option<Duration>, E> {
+        let seconds = match said {
             None => return Ok(None),
             Some(Said::Seconds(seconds)) => seconds,
             Some(Said::Text(text)) => humantime::parse_duration(&text)
-                .map_err(|_| D::Error::custom(format!("{text:?} is {NO_TIME}")))?
+                .map_err(|_| E::custom(format!("{text:?} is {NO_TIME}")))?
                 .as_secs_f64(),
         };
         if !(0.0..=LONGEST.as_secs_f64()).contains(&seconds) {
             let longest = LONGEST.as_secs();
-            return Err(D::Error::custom(format!("{seconds} is not between 0 and {longest} seconds")));
+            return Err(E::custom(format!("{seconds} is not between 0 and {longest} seconds")));
         }
         // Whole microseconds: what the engine counts in.
         Ok(Some(Duration::from_micros((seconds * 1e6).round() as u64)))

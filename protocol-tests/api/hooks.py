@@ -39,7 +39,7 @@ RULES = re.compile(
             "A schedule needs a `function` and `cron`",
             "`priority` is for the action `priority`",
             "The action `priority` needs a `priority`",
-            "Say `handles`, or `filter` and, to go on, `after`",
+            "Say `handles`, or `filter`",
             "`from` must be before `to`",
             # Of requests that came before.
             "Another request came with this `Idempotency-Key`",
@@ -171,6 +171,7 @@ def lead_actions(body, number):
         body.pop("after", None)
         if body.get("filter") is None:
             handles = body.get("handles") or []
+            body.pop("limit", None)
             body["handles"] = handles[:990] + world.JOBS[:FEW][number % FEW : number % FEW + 3]
         else:
             body.pop("handles", None)

@@ -62,8 +62,12 @@ fn a_job_can_be_for_later() {
     let (_server, api) = serve(&["--store", "memory"]);
     let at = api.submit(&json!({"function": "f", "at": "2096-10-02T09:06:40.5+02:00"}));
     assert_eq!(api.look(&format!("{JOBS}/{at}"))["due"], "2096-10-02T07:06:40.500000Z");
-    let delayed = api.submit(&json!({"function": "f", "delay": 3600.5}));
-    assert_eq!(api.look(&format!("{JOBS}/{delayed}"))["state"], "scheduled");
+    for delay in [json!(3600.5), json!("1h 30m")] {
+        let delayed = api.submit(&json!({"function": "f", "delay": delay}));
+        assert_eq!(api.look(&format!("{JOBS}/{delayed}"))["state"], "scheduled");
+    }
+    let answer = api.send("POST", "/api/v1/functions/f/jobs?delay=1h", &[], b"x").ok();
+    assert_eq!(api.look(&format!("{JOBS}/{}", answer["handle"].as_str().unwrap()))["state"], "scheduled");
     for past in [json!({"function": "f", "delay": 0}), json!({"function": "f", "at": "1969-01-01T00:00:00Z"})]
     {
         let handle = api.submit(&past);

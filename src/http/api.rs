@@ -21,7 +21,7 @@ use super::{
 };
 
 const ABOUT: &str = "Jobs, functions, workers and schedules of one Gearhouse server.\n\n\
-    Times are RFC 3339 in UTC, lengths of time are seconds. Text fields are UTF-8; for bytes that are not, the field \
+    Times are RFC 3339 in UTC, lengths of time are seconds; in a request they may also be text as in `1h 30m`. Text fields are UTF-8; for bytes that are not, the field \
     `NAME_base64` stands instead of `NAME`. Lists have `items` and `next`: give that as `after` for the next page. \
     Every error is a problem as RFC 9457 has it.";
 

@@ -40,18 +40,37 @@ impl PartialSchema for NewPolicy {
             });
             let rules = schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut);
             // Those that are no time have no bound.
-            for rule in rules.filter(|rule| names_type(rule, "number") && rule.get("maximum").is_some()) {
-                let about = rule["description"].take();
-                let seconds =
-                    [("type", json!("number")), ("minimum", json!(0)), ("maximum", rule["maximum"].take())];
-                let seconds = Map::from_iter(seconds.map(|(name, value)| (name.to_owned(), value)));
-                *rule = json!({
-                    "description": about,
-                    "oneOf": [seconds, {"type": "string", "pattern": SPAN}, {"type": "null"}],
-                });
-            }
+            rules.for_each(seconds_or_text);
         })
     }
+}
+
+/// A length of time in a request, which is told by its bound: seconds, or text.
+fn seconds_or_text(schema: &mut Value) {
+    if !names_type(schema, "number") || schema.get("maximum").is_none() {
+        return;
+    }
+    let seconds = json!({"type": "number", "minimum": 0, "maximum": schema["maximum"]});
+    let mut either = json!({"oneOf": [seconds, {"type": "string", "pattern": SPAN}, {"type": "null"}]});
+    if let Some(about) = schema.get("description") {
+        either["description"] = about.clone();
+    }
+    *schema = either;
+}
+
+/// The same for what is submitted and searched for, in bodies and addresses.
+fn lengths_of_time(document: &mut Value) {
+    for name in ["NewJob", "JobFilter"] {
+        let properties = document["components"]["schemas"][name]["properties"].as_object_mut();
+        properties.into_iter().flat_map(Map::values_mut).for_each(seconds_or_text);
+    }
+    each_schema(document, &mut |fields| {
+        if fields.contains_key("in")
+            && let Some(schema) = fields.get_mut("schema")
+        {
+            seconds_or_text(schema);
+        }
+    });
 }
 
 impl ToSchema for NewPolicy {
@@ -95,6 +114,7 @@ fn edited<T: PartialSchema>(edit: impl FnOnce(&mut Value)) -> RefOr<Schema> {
 
 /// What holds for all schemas, and the types do not tell.
 pub(super) fn finish(document: &mut Value) {
+    lengths_of_time(document);
     each_schema(document, &mut |schema| {
         whole_numbers(schema);
         first_that_fits(schema);

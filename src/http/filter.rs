@@ -13,7 +13,7 @@ use super::params::PriorityName;
 use super::problem::{Kind, Problem};
 use crate::broker::Broker;
 use crate::engine::view::{Found, Has, JobCursor, JobFilter, JobRow, JobState, Payload};
-use crate::policy::whole;
+use crate::policy::{seconds, whole};
 use crate::types::{ConnId, JobId, Pattern, Priority, Timestamp};
 
 /// Bytes of payloads that are read from the disk in one go.
@@ -41,14 +41,14 @@ pub(super) struct Filter {
     /// Their handle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handle: Option<String>,
-    /// Submitted so many seconds ago, or longer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0)]
-    pub min_age: Option<f64>,
-    /// Submitted so many seconds ago, or less.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0)]
-    pub max_age: Option<f64>,
+    /// Submitted so long ago, or longer.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    pub min_age: Option<Duration>,
+    /// Submitted so long ago, or less.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    pub max_age: Option<Duration>,
     /// Text that their payload has in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
@@ -71,17 +71,7 @@ impl Asked {
     pub fn new(broker: &Broker, filter: Filter, now: Timestamp) -> Result<Self, Problem> {
         let finder = filter.payload.filter(|text| !text.is_empty());
         let finder = finder.map(|text| Finder::new(text.as_bytes()).into_owned());
-        let ago = |name: &str, age: Option<f64>| {
-            age.map(|age| {
-                if !age.is_finite() || age < 0.0 {
-                    let detail = format!("`{name}` must be a number of seconds, not negative");
-                    return Err(Problem::new(Kind::INVALID, detail));
-                }
-                // More than there is time since 1970 is all of that.
-                Ok(now.before(Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX)))
-            })
-            .transpose()
-        };
+        let ago = |age: Option<Duration>| age.map(|age| now.before(age));
         // No job has the number zero.
         let id =
             |handle: String| broker.view(|engine| engine.parse_handle(handle.as_bytes())).unwrap_or(JobId(0));
@@ -92,8 +82,8 @@ impl Asked {
             unique: filter.unique.map(Bytes::from),
             worker: filter.worker.map(ConnId),
             id: filter.handle.map(id),
-            since: ago("max_age", filter.max_age)?,
-            until: ago("min_age", filter.min_age)?,
+            since: ago(filter.max_age),
+            until: ago(filter.min_age),
             has: finder.map(|finder| -> Arc<Has> { Arc::new(move |payload| finder.find(payload).is_some()) }),
         })
     }

@@ -26,7 +26,7 @@ use super::values::{Moment, Raw, text_or_base64};
 use crate::broker::Broker;
 use crate::engine::Reason;
 use crate::engine::view::{JobRow, Payload};
-use crate::policy::{Terms, whole};
+use crate::policy::{Terms, seconds, whole};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -225,12 +225,14 @@ struct Search {
     worker: Option<u64>,
     /// Their handle.
     handle: Option<String>,
-    /// Submitted so many seconds ago, or longer.
-    #[param(minimum = 0)]
-    min_age: Option<f64>,
-    /// Submitted so many seconds ago, or less.
-    #[param(minimum = 0)]
-    max_age: Option<f64>,
+    /// Submitted so long ago, or longer.
+    #[serde(default, deserialize_with = "seconds::in_address")]
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    min_age: Option<Duration>,
+    /// Submitted so long ago, or less.
+    #[serde(default, deserialize_with = "seconds::in_address")]
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    max_age: Option<Duration>,
     /// Text that their payload has in it.
     payload: Option<String>,
     /// Most jobs of a page: 100 unless said, at most 1000.

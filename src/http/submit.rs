@@ -27,16 +27,13 @@ use super::values::Raw;
 use super::wait::{Finished, Followed, Following, ManyFinished, What, follow};
 use super::{answer, body};
 use crate::broker::Broker;
-use crate::policy::{Terms, whole};
+use crate::policy::{Terms, seconds, whole};
 use crate::protocol::{self, Mode, Spec, Submit};
 use crate::trace_context::TraceContext;
 use crate::types::{Priority, Timestamp};
 
 /// Jobs of one request.
 const MOST: usize = 10_000;
-
-/// Seconds that a job may ask for.
-const LONGEST: f64 = 1e9;
 
 /// A job to be submitted.
 #[derive(Deserialize, ToSchema)]
@@ -59,9 +56,10 @@ pub(super) struct New {
     payload_base64: Option<String>,
     #[serde(default)]
     priority: PriorityName,
-    /// Not to be handed out for so many seconds.
-    #[schema(minimum = 0, maximum = 1_000_000_000)]
-    delay: Option<f64>,
+    /// Not to be handed out for so long.
+    #[serde(default, deserialize_with = "seconds::deserialize")]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    delay: Option<Duration>,
     /// Not to be handed out before this time.
     #[schema(format = DateTime)]
     at: Option<String>,
@@ -72,12 +70,14 @@ pub(super) struct New {
     /// the function.
     #[serde(default, deserialize_with = "whole::deserialize")]
     attempts: Option<u32>,
-    /// How long an attempt may run, in seconds; 0: as long as it takes.
-    #[schema(minimum = 0, maximum = 1_000_000_000)]
-    run_timeout: Option<f64>,
-    /// How long it is kept after its end, in seconds, with its payload and result.
-    #[schema(minimum = 0, maximum = 1_000_000_000)]
-    keep: Option<f64>,
+    /// How long an attempt may run; 0: as long as it takes.
+    #[serde(default, deserialize_with = "seconds::deserialize")]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    run_timeout: Option<Duration>,
+    /// How long it is kept after its end, with its payload and result.
+    #[serde(default, deserialize_with = "seconds::deserialize")]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    keep: Option<Duration>,
     /// MIME type of its result.
     #[schema(max_length = 255, pattern = "^[!-.0-~]+/[!-~][ -~]*$")]
     mime: Option<String>,
@@ -169,9 +169,10 @@ pub(super) struct HowOne {
     #[param(pattern = "^[^\\u0000]*$")]
     unique: Option<String>,
     priority: Option<PriorityName>,
-    /// Not to be handed out for so many seconds.
-    #[param(minimum = 0, maximum = 1_000_000_000)]
-    delay: Option<f64>,
+    /// Not to be handed out for so long.
+    #[serde(default, deserialize_with = "seconds::in_address")]
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    delay: Option<Duration>,
     /// Not to be handed out before this time.
     #[param(format = DateTime)]
     at: Option<String>,
@@ -181,12 +182,14 @@ pub(super) struct HowOne {
     /// How often it may be handed out, at most; 0: as often as need be.
     #[serde(default, deserialize_with = "whole::in_address")]
     attempts: Option<u32>,
-    /// How long an attempt may run, in seconds; 0: as long as it takes.
-    #[param(minimum = 0, maximum = 1_000_000_000)]
-    run_timeout: Option<f64>,
-    /// How long it is kept after its end, in seconds, with its payload and result.
-    #[param(minimum = 0, maximum = 1_000_000_000)]
-    keep: Option<f64>,
+    /// How long an attempt may run; 0: as long as it takes.
+    #[serde(default, deserialize_with = "seconds::in_address")]
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    run_timeout: Option<Duration>,
+    /// How long it is kept after its end, with its payload and result.
+    #[serde(default, deserialize_with = "seconds::in_address")]
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
+    keep: Option<Duration>,
     /// MIME type of its result.
     #[param(max_length = 255, pattern = "^[!-.0-~]+/[!-~][ -~]*$")]
     mime: Option<String>,
@@ -240,17 +243,18 @@ enum Outcome {
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers of `submit`")]
 enum Answers {
-    Joined(Submitted),
     Finished(Box<Finished>),
     Many(ManyFinished),
+    // The others have all that this one has: a client that takes the first that fits must come to it last.
+    Joined(Submitted),
 }
 
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers of `submit_payload`")]
 enum AnswersToOne {
-    Joined(Submitted),
     Finished(Box<Finished>),
+    Joined(Submitted),
 }
 
 /// Submit jobs
@@ -443,7 +447,7 @@ struct Job {
     reducer: Vec<u8>,
     payload: Bytes,
     priority: PriorityName,
-    delay: Option<f64>,
+    delay: Option<Duration>,
     at: Option<String>,
     wishes: Wishes,
 }
@@ -451,8 +455,8 @@ struct Job {
 /// What it asks for beyond the protocol, as it was told.
 struct Wishes {
     attempts: Option<u32>,
-    run_timeout: Option<f64>,
-    keep: Option<f64>,
+    run_timeout: Option<Duration>,
+    keep: Option<Duration>,
     mime: Option<String>,
 }
 
@@ -470,20 +474,9 @@ impl Wishes {
         if self.mime.as_ref().is_some_and(|mime| !is_mime(mime)) {
             return Err(Problem::new(Kind::INVALID, "`mime` must be a type like `image/png`"));
         }
-        let (run_timeout, keep) = (span("run_timeout", self.run_timeout)?, span("keep", self.keep)?);
-        Ok(Terms { attempts: self.attempts, run_timeout, keep, mime: self.mime, trace: None })
+        let Wishes { attempts, run_timeout, keep, mime } = self;
+        Ok(Terms { attempts, run_timeout, keep, mime, trace: None })
     }
-}
-
-fn span(name: &str, seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
-    let read = |seconds| {
-        if (0.0..=LONGEST).contains(&seconds) {
-            return Ok(Duration::from_micros((seconds * 1e6).round() as u64));
-        }
-        let detail = format!("`{name}` must be a number of seconds from 0 to {LONGEST}");
-        Err(Problem::new(Kind::INVALID, detail))
-    };
-    seconds.map(read).transpose()
 }
 
 impl TryFrom<New> for Job {
@@ -526,7 +519,7 @@ impl Job {
         if [&self.function, &self.unique, &self.reducer].iter().any(|name| name.contains(&0)) {
             return Err(invalid("`function`, `unique` and `reducer` cannot have a NUL byte in them"));
         }
-        let due = match (span("delay", self.delay)?, self.at) {
+        let due = match (self.delay, self.at) {
             (Some(_), Some(_)) => return Err(invalid("Say `delay` or `at`, not both")),
             (Some(delay), None) => Some(now.after(delay)),
             (None, Some(at)) => Some(moment(&at)?),

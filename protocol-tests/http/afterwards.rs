@@ -312,6 +312,8 @@ fn within_the_unique_window_a_job_that_ended_is_the_answer_also_after_a_restart(
         }
     };
     answered(&server);
+    // Once this is acknowledged the ends before it are on disk, too.
+    server.connect().submit_bg("later", "", b"x");
     server.signal(nix::sys::signal::Signal::SIGKILL);
     server.wait();
     let (server, api) = serve(&options);

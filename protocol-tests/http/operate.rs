@@ -142,7 +142,7 @@ fn a_policy_of_the_file_is_told_apart_from_an_operators() {
     let (_server, api) =
         serve(&["--store", "memory", "--job-attempts", "3", "--config", file.to_str().unwrap()]);
     assert_eq!(api.look("/api/v1/policies/img.*")["origin"], "file");
-    let lifted = api.send("DELETE", "/api/v1/policies/img.*", &[], &[]).expect_problem(404, "not-found");
+    let lifted = api.send("DELETE", "/api/v1/policies/img.*", &[], &[]).expect_problem(409, "not-possible");
     assert!(lifted["detail"].as_str().unwrap().contains("configuration file"), "{lifted}");
     put(&api, "PATCH", "/api/v1/policies/img.*", &json!({"lease": 5})).ok();
     let both = api.look("/api/v1/policies/img.*");

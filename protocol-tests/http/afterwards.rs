@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Api, serve};
 use crate::command_line::run::text;
+use crate::support::peer::request;
 use crate::support::{Server, eventually};
 
 /// Reads a stream of events: their names and data.
@@ -66,13 +67,15 @@ fn the_log_of_a_job_tells_its_whole_life_in_order() {
     worker.fail(&job);
     worker.settle();
     let all = api.all(&path);
-    let ends = ["attempt_ended", "started", "attempt_ended", "failed"];
-    assert_eq!(words(&all), [&["submitted", "held", "released"][..], &ends].concat(), "{all:?}");
+    let attempts = ["started", "attempt_ended", "started", "attempt_ended", "failed"];
+    assert_eq!(words(&all), [&["submitted", "held", "released"][..], &attempts].concat(), "{all:?}");
     assert_eq!(
-        (&all[3]["reason"], &all[5]["reason"], &all[4]["attempt"]),
+        (&all[4]["reason"], &all[6]["reason"], &all[5]["attempt"]),
         (&json!("lost"), &json!("failed"), &json!(2))
     );
-    assert!(all[3]["started"].is_string() && all[3]["started_micros"].is_null(), "{}", all[3]);
+    assert!(all[4]["started"].is_string() && all[4]["started_micros"].is_null(), "{}", all[4]);
+    assert_eq!(all[3]["worker"], all[4]["worker"]);
+    assert!(all[3]["worker"]["id"].is_u64(), "{}", all[3]);
     let serials: Vec<u64> = all.iter().map(|entry| entry["serial"].as_u64().unwrap()).collect();
     assert!(serials.is_sorted_by(|one, other| one < other), "{serials:?}");
     assert_eq!(api.all(&format!("{path}?limit=1")), all, "page by page it is the same");
@@ -81,6 +84,104 @@ fn the_log_of_a_job_tells_its_whole_life_in_order() {
     let last = serials.last().unwrap();
     assert_eq!(api.look(&format!("{path}?newer_than={last}")), json!({"items": [], "next": null}));
     api.get("/api/v1/jobs/H:x:1/log").expect_problem(404, "not-found");
+
+    // Whatever becomes of it, what was told stays told.
+    api.send("POST", &format!("/api/v1/jobs/{job}/retry"), &[], b"").ok();
+    worker.take_job();
+    worker.complete(&job, b"");
+    worker.settle();
+    let whole = api.all(&path);
+    assert_eq!(whole[..all.len()], all[..]);
+    assert_eq!(words(&whole[all.len()..]), ["retried", "started", "succeeded"]);
+    let row = api.look(&format!("/api/v1/jobs/{job}"));
+    assert!(row["first_start"].as_str() < row["last_start"].as_str(), "{row}");
+    assert_eq!(whole[all.len() + 1]["at"], row["last_start"]);
+}
+
+#[test]
+fn the_log_of_a_job_that_is_gone_tells_its_whole_life_and_why_it_is() {
+    let files = tempfile::tempdir().unwrap();
+    let options = ["--data-dir", text(files.path())];
+    let (mut server, api) = serve(&options);
+    let mut worker = server.connect();
+    worker.can_do("f");
+    let [first, second, deleted] =
+        ["f", "f", "g"].map(|function| server.connect().submit_bg(function, "", b"x"));
+    let headers = [("content-type", "application/json")];
+    let policy = b"{\"keep_succeeded\": 60, \"keep_succeeded_count\": 1}";
+    api.send("PUT", "/api/v1/policies/f", &headers, policy).ok();
+    for _ in 0..2 {
+        let handle = worker.take_job().handle;
+        worker.complete(&handle, b"");
+    }
+    worker.settle();
+    api.send("DELETE", &format!("/api/v1/jobs/{deleted}"), &[], b"").ok();
+    let told = |api: &Api, job: &str| api.all(&format!("/api/v1/jobs/{job}/log"));
+    let before = [&first, &second, &deleted].map(|job| told(&api, job));
+    assert_eq!(words(&before[0]), ["submitted", "started", "succeeded", "retired"], "{before:?}");
+    assert!(before[0][1]["worker"]["address"].is_string(), "{before:?}");
+    assert_eq!(before[0][3]["reason"], "count");
+    assert_eq!(words(&before[1]), ["submitted", "started", "succeeded"]);
+    assert_eq!(words(&before[2]), ["submitted", "retired"]);
+    assert_eq!(before[2][1]["reason"], "deleted");
+    server.signal(nix::sys::signal::Signal::SIGKILL);
+    server.wait();
+    let (_server, api) = serve(&options);
+    assert_eq!([&first, &second, &deleted].map(|job| told(&api, job)), before);
+}
+
+#[test]
+fn all_that_a_worker_says_in_one_go_is_in_the_log() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let job = server.connect().submit_bg("f", "", b"x");
+    let mut worker = server.connect();
+    worker.can_do("f");
+    worker.take_job();
+    let said = |number: u8| [job.as_bytes(), b"\0", &[b'a' + number][..]].concat();
+    let packets = (0..20).map(|number| request(crate::support::kind::WORK_WARNING, &said(number)));
+    worker.send_raw(&packets.collect::<Vec<_>>().concat());
+    worker.send(crate::support::kind::WORK_DATA, &[job.as_bytes(), b"\xff\x00"]);
+    worker.complete(&job, b"");
+    worker.settle();
+    let all = api.all(&format!("/api/v1/jobs/{job}/log"));
+    let warnings: String = all
+        .iter()
+        .filter(|entry| entry["what"] == "warning")
+        .map(|entry| entry["data"].as_str().unwrap())
+        .collect();
+    assert_eq!(warnings, "abcdefghijklmnopqrst");
+    assert_eq!(words(&all[22..]), ["data", "succeeded"]);
+    assert_eq!((&all[22]["data"], &all[22]["data_base64"]), (&Value::Null, &json!("/wA=")));
+    assert!(all[1]["worker"]["address"].is_string(), "{}", all[1]);
+}
+
+#[test]
+fn progress_and_the_time_that_comes_are_in_the_log() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let [job, later] =
+        [0.05, 3600.0].map(|delay| api.submit(&json!({"function": "f", "delay": delay, "keep": 60})));
+    let mut worker = server.connect();
+    worker.can_do("f");
+    eventually("it is due", || (api.look(&format!("/api/v1/jobs/{job}"))["state"] == "queued").then_some(()));
+    worker.take_job();
+    let path = format!("/api/v1/jobs/{job}/log");
+    eventually("progress is written", || {
+        worker.progress(&job, "1", "3");
+        worker.settle();
+        words(&api.all(&path)).contains(&"progress").then_some(())
+    });
+    worker.progress(&job, "2", "3");
+    worker.complete(&job, b"");
+    worker.settle();
+    let all = api.all(&path);
+    assert_eq!(words(&all[..4]), ["submitted", "due", "started", "progress"], "{all:?}");
+    let [.., last, end] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!(
+        (&last["numerator"], &last["denominator"], &end["what"]),
+        (&json!(2), &json!(3), &json!("succeeded"))
+    );
+    api.send("POST", &format!("/api/v1/jobs/{later}/run"), &[], b"").ok();
+    assert_eq!(words(&api.all(&format!("/api/v1/jobs/{later}/log"))), ["submitted", "run"]);
 }
 
 #[test]
@@ -104,7 +205,9 @@ fn a_log_is_followed_to_the_end_of_the_job() {
     assert_eq!(events.names(), ["succeeded"]);
     let serial = warning["serial"].to_string();
     assert_eq!(Events::of(&api, &path, &[("last-event-id", &serial)]).names(), ["succeeded"]);
-    let told = api.all(&path);
+    let mut told = api.all(&path);
+    // Of progress there is an entry if the second was not that of the start.
+    told.retain(|entry| entry["what"] != "progress");
     assert_eq!(words(&told), ["submitted", "started", "warning", "succeeded"]);
 }
 

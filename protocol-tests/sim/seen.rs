@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, Bytes};
-use gearhouse::engine::{Drain, Load, Note, Output, Record, Standing, What};
+use gearhouse::engine::{Drain, Load, Note, Output, Reach, Record, Standing, What};
 use gearhouse::protocol::{Kind, Refusal, Response, WriteBuf};
 use gearhouse::types::{ConnId, JobId, RecordNo, Timestamp};
 
@@ -28,6 +28,10 @@ pub struct Seen {
     results: BTreeMap<u64, (u64, Bytes)>,
     /// What was said of jobs, and whether someone listens to all that happens to them.
     notes: Vec<Note>,
+    /// The serial number of the last thing that was said when it happened.
+    serial: u64,
+    /// Jobs of which more was written than what their workers said, so that all of their lives must be.
+    noted: BTreeSet<u64>,
     pub is_watched: bool,
     /// Jobs that it put there, and their bodies.
     pub queued: Vec<(u64, Bytes)>,
@@ -108,6 +112,15 @@ impl Output for Seen {
     }
 
     fn note(&mut self, note: Note) {
+        let is_old = note.reach == Reach::Log && !matches!(note.what, What::Progress(_));
+        assert!(is_old || note.serial > self.serial, "{note:?} has a number after {}", self.serial);
+        assert!(note.serial >= note.at.as_micros(), "{note:?} has a number after its moment");
+        self.serial = self.serial.max(note.serial);
+        if note.reach == Reach::All
+            && !matches!(note.what, What::Data(_) | What::Warning(_) | What::Progress(_))
+        {
+            self.noted.insert(note.job.0);
+        }
         self.notes.push(note);
     }
 
@@ -215,27 +228,32 @@ impl Seen {
     }
 
     /// Takes what is said next of a job.
-    pub fn next_note(&mut self, now: Timestamp, job: &Job) -> Note {
+    pub fn next_note(&mut self, at: Timestamp, reach: Reach, job: &Job) -> Note {
         let number = job.number.expect("it was named");
         let position = self.notes.iter().position(|note| note.job.0 == number);
         let position = position.unwrap_or_else(|| panic!("something must be said of {number}"));
-        self.take_note(position, now, job)
+        self.take_note(position, at, reach, job)
+    }
+
+    /// Whether the log has more of a job than what its workers said.
+    pub fn is_noted(&self, job: &Job) -> bool {
+        job.number.is_some_and(|number| self.noted.contains(&number))
     }
 
     /// Takes what is said of the beginning of a job whose number is not known yet.
     pub fn take_submitted(&mut self, now: Timestamp, job: &Job) {
         let is_it = |note: &Note| note.what == What::Submitted && note.function == job.function;
         let position = self.notes.iter().position(is_it).expect("a job that was submitted is told of");
-        self.take_note(position, now, job);
+        self.take_note(position, now, Reach::Watchers, job);
     }
 
-    fn take_note(&mut self, position: usize, now: Timestamp, job: &Job) -> Note {
+    fn take_note(&mut self, position: usize, at: Timestamp, reach: Reach, job: &Job) -> Note {
         let note = self.notes.remove(position);
-        let told = (note.at, &note.function, note.kept);
+        let told = (note.at, note.reach, &note.function, note.kept);
         assert_eq!(
             told,
-            (now, &job.function, job.kept),
-            "when, of what function, whether it is kept: {note:?}"
+            (at, reach, &job.function, job.kept),
+            "when, to whom, of what function, whether it is kept: {note:?}"
         );
         note
     }

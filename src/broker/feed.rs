@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
 
-use crate::engine::{Note, Outcome, Reason, What, Worker};
+use crate::engine::{Note, Reach, Reason, What, Worker};
 use crate::protocol::Handle;
 
 /// Notes that a watcher may be behind.
@@ -79,18 +79,14 @@ impl Feed {
             (sinks.and_then(|sinks| sinks.log.as_ref()), sinks.and_then(|sinks| sinks.traces.as_ref()));
         for note in notes {
             self.say_silent(&note);
-            // What a job's own fields tell, and that one is gone of which nothing was kept, is for those who watch only.
-            let is_plain = matches!(
-                note.what,
-                What::Submitted
-                    | What::Started { .. }
-                    | What::Progress(_)
-                    | What::Ended(Outcome::Succeeded)
-                    | What::Dropped
-            );
             // First of all: who hears of it may look it up.
-            if !is_plain && let Some(log) = log {
+            if note.reach != Reach::Watchers
+                && let Some(log) = log
+            {
                 log(note.clone());
+            }
+            if note.reach == Reach::Log {
+                continue;
             }
             let is_end = matches!(note.what, What::AttemptEnded { .. } | What::Ended(_) | What::Dropped);
             if is_end && let Some(traces) = traces {
@@ -174,9 +170,14 @@ mod tests {
         let read = AtomicU64::new(0);
         Broker::open_driven(now, Settings::default(), seed, 1 << 20, Box::new(store), &read, sinks).unwrap();
         let told = told.lock().unwrap();
-        let [Note { what: What::AttemptEnded { attempt, started, reason, .. }, .. }] = told.as_slice() else {
-            panic!("{told:?} is one attempt that ended");
+        let [
+            Note { at, what: What::Started { attempt: 1, .. }, reach: Reach::Log, .. },
+            Note { what: What::AttemptEnded { attempt, started, reason, .. }, .. },
+        ] = told.as_slice()
+        else {
+            panic!("{told:?} is one attempt that began and ended");
         };
+        assert_eq!(*at, began);
         assert_eq!((*attempt, *started, *reason), (1, began, Reason::Lost));
     }
 }

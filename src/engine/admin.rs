@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::job::Job;
 use super::peer::Peer;
 use super::unique::Key;
-use super::{Action, Drain, Engine, Output, Record, Undone, reply};
+use super::{Action, Drain, Engine, Output, Record, Retirement, Undone, reply};
 use crate::protocol::{Admin, Handle, Listing, MaxQueue, Refusal, Response};
 use crate::types::{ConnId, JobId, Priority, RecordNo};
 
@@ -135,7 +135,7 @@ impl Engine {
         }
         let before = out.position();
         for job in kept {
-            self.retire(job, out);
+            self.retire(job, Retirement::Deleted, out);
         }
         after = after.max(Some(out.position()).filter(|last| *last > before).unwrap_or(RecordNo::NONE));
         self.functions.remove(id);

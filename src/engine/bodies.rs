@@ -44,7 +44,7 @@ impl Engine {
         } else if let Some(job) = self.jobs.get_mut(id) {
             job.owe(flavor);
             out.hold(conn, job.record.max(started), id);
-            if !std::mem::replace(&mut job.is_loading, true) {
+            if !job.set_loading(true) {
                 out.load(Load::Payload(id));
             }
         }
@@ -53,8 +53,8 @@ impl Engine {
     /// A payload that was asked for has come, with the whole body. `None`: it cannot be read; the job is set aside, its row stays where it
     /// is, and who waits is told.
     pub fn loaded(&mut self, id: JobId, body: Option<Bytes>, out: &mut impl Output) {
-        let Some(job) = self.jobs.get_mut(id).filter(|job| job.is_loading) else { return };
-        job.is_loading = false;
+        let Some(job) = self.jobs.get_mut(id).filter(|job| job.is_loading()) else { return };
+        job.set_loading(false);
         let name = &self.functions.get(job.function).name;
         let Some(content) = body.and_then(|body| job.content.with_body(name, body)) else {
             // Nothing is written of its end: a later start, or a salvage, finds it as it is.
@@ -113,14 +113,14 @@ impl Engine {
         let mut bytes = 0;
         for (_, id) in entry.ready.iter().flat_map(Ready::iter).take(AHEAD) {
             let Some(job) = self.jobs.get_mut(id) else { continue };
-            if job.content.is_whole() || job.is_loading {
+            if job.content.is_whole() || job.is_loading() {
                 continue;
             }
             bytes += u64::from(job.content.payload_len());
             if bytes > room {
                 return;
             }
-            job.is_loading = true;
+            job.set_loading(true);
             out.load(Load::Payload(id));
         }
     }

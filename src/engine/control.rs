@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::job::{Job, State};
 use super::unique::Key;
-use super::{Drain, Engine, Outcome, Output, Phase, Record, What};
+use super::{Drain, Engine, Outcome, Output, Phase, Record, Retirement, What};
 use crate::protocol::Refusal;
 use crate::types::{ConnId, JobId, Priority, Timestamp};
 
@@ -135,7 +135,7 @@ impl Engine {
                 if let Some(job) = self.jobs.get_mut(id).filter(|_| action == Action::Retry) {
                     job.forget_attempts();
                 }
-                self.note(id, What::Retried, out);
+                self.note(id, if action == Action::Run { What::Run } else { What::Retried }, out);
                 self.make_ready(id, None, out);
                 self.persist_standing(id, out);
                 Ok(Did::Queued)
@@ -147,7 +147,10 @@ impl Engine {
                 Ok(Did::Moved)
             }
             Action::Delete => {
-                self.note(id, What::Retired, out);
+                if self.live(id).is_some() {
+                    self.note_submit(id, out);
+                }
+                self.note(id, What::Retired(Retirement::Deleted), out);
                 if let Some(job) = self.remove_job(id, out) {
                     self.tell_failed(id, job.waiting(), out);
                 }

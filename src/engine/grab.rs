@@ -40,6 +40,7 @@ impl Engine {
     }
 
     fn assign(&mut self, conn: ConnId, function: FunctionId, flavor: Flavor, out: &mut impl Output) {
+        let serial = self.next_serial();
         let entry = self.functions.change(function);
         let Some((priority, id)) = entry.first() else { return };
         let (Some(job), Some(peer)) = (self.jobs.get_mut(id), self.peers.get_mut(conn)) else { return };
@@ -67,7 +68,7 @@ impl Engine {
         }
         self.running += 1;
         peer.ties_mut().holds.insert(id);
-        job.run_by(conn, self.now, timeout, lease);
+        job.run_by(conn, self.now, serial, timeout, lease);
         let deadline = job.deadline();
         let mut started = RecordNo::NONE;
         if job.kept && out.keeps() {
@@ -83,7 +84,7 @@ impl Engine {
         }
         if out.is_watched() {
             let attempt = self.jobs.get(id).map_or(0, Job::attempts);
-            self.note(id, What::Started { attempt, worker: self.worker(conn) }, out);
+            self.note_live(id, What::Started { attempt, worker: self.worker(conn) }, out);
         }
 
         self.hand_out(conn, id, flavor, started, out);

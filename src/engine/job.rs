@@ -39,9 +39,14 @@ pub(super) struct Job {
     pub kept: bool,
     /// No submit joins it, whatever its unique id.
     pub never_joined: bool,
-    /// Its payload is on disk only and was asked for.
-    pub is_loading: bool,
+    marks: u8,
 }
+
+/// Of a job's marks: its payload is on disk only and was asked for.
+const IS_LOADING: u8 = 1;
+
+/// Of a job's marks: something was written into its log that its own fields do not tell.
+const IS_NOTED: u8 = 2;
 
 /// A number that is never zero, so that none takes no more than one: a moment, or a span, in microseconds, or a place.
 type Due = std::num::NonZeroU64;
@@ -55,6 +60,11 @@ fn due(moment: Timestamp) -> Option<Due> {
 
 fn moment(due: Due) -> Timestamp {
     Timestamp::from_micros(due.get())
+}
+
+/// Good until 2106.
+fn seconds(moment: Timestamp) -> u32 {
+    u32::try_from(moment.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Who waits for a job: nearly always one.
@@ -92,6 +102,8 @@ struct Patience {
 #[derive(Debug)]
 struct Run {
     by: ConnId,
+    /// The serial number of its beginning.
+    serial: u64,
     /// When it runs out of time, however much its worker says of it.
     limit: Option<Due>,
     /// How long its worker may say nothing of it, in microseconds.
@@ -99,6 +111,10 @@ struct Run {
     /// The earlier of the two ends.
     deadline: Option<Due>,
     numbers: StatusNumbers,
+    /// The second in which numbers were last written into the log; at first that of the beginning.
+    noted: u32,
+    /// There are later numbers.
+    has_untold: bool,
     /// The worker was assigned it and waits for the payload, in this shape of the answer.
     owes: Option<Flavor>,
     is_cancelled: bool,
@@ -165,8 +181,30 @@ impl Job {
             priority,
             kept: false,
             never_joined: false,
-            is_loading: false,
+            marks: 0,
         }
+    }
+
+    /// Whether its payload is on disk only and was asked for.
+    pub fn is_loading(&self) -> bool {
+        self.marks & IS_LOADING != 0
+    }
+
+    /// Its payload was asked for, or has come. Whether it was asked for before.
+    pub fn set_loading(&mut self, is_loading: bool) -> bool {
+        let before = self.is_loading();
+        self.marks = if is_loading { self.marks | IS_LOADING } else { self.marks & !IS_LOADING };
+        before
+    }
+
+    /// Whether its log holds anything beside what workers said of it.
+    pub fn is_noted(&self) -> bool {
+        self.marks & IS_NOTED != 0
+    }
+
+    /// Its log holds something beside what workers said of it.
+    pub fn set_noted(&mut self) {
+        self.marks |= IS_NOTED;
     }
 
     /// Bytes of memory that a job with this content is accounted with.
@@ -195,16 +233,26 @@ impl Job {
     }
 
     /// A worker takes it.
-    pub fn run_by(&mut self, by: ConnId, now: Timestamp, timeout: Option<Duration>, lease: Option<Duration>) {
+    pub fn run_by(
+        &mut self,
+        by: ConnId,
+        now: Timestamp,
+        serial: u64,
+        timeout: Option<Duration>,
+        lease: Option<Duration>,
+    ) {
         self.until = None;
         let limit = timeout.and_then(|timeout| due(now.after(timeout)));
         let lease = lease.and_then(|lease| due(Timestamp::default().after(lease)));
         let run = Run {
             by,
+            serial,
             limit,
             lease,
             deadline: limit,
             numbers: StatusNumbers::default(),
+            noted: seconds(now),
+            has_untold: false,
             owes: None,
             is_cancelled: false,
         };
@@ -406,10 +454,33 @@ impl Job {
         Progress { running: self.is_running(), numbers }
     }
 
-    pub fn set_numbers(&mut self, numbers: StatusNumbers) {
-        if let Some(run) = self.run_mut() {
-            run.numbers = numbers;
+    /// Its worker says how far it is. Whether that is to be written into the log: at most once a second, and of one that runs
+    /// long once in each hundredth of its time, so that all of them together do not fill the log.
+    pub fn set_numbers(&mut self, now: Timestamp, numbers: StatusNumbers) -> bool {
+        let started = self.last_start().map_or(0, seconds);
+        let Some(run) = self.run_mut() else { return false };
+        let now = seconds(now);
+        let is_due = now.saturating_sub(run.noted) > now.saturating_sub(started) / 100;
+        (run.numbers, run.has_untold) = (numbers, !is_due);
+        if is_due {
+            run.noted = now;
         }
+        is_due
+    }
+
+    /// How far its worker said it was, if that was not written into the log.
+    pub fn untold_progress(&self) -> Option<StatusNumbers> {
+        self.run().filter(|run| run.has_untold).map(|run| run.numbers)
+    }
+
+    /// The serial number of the beginning of the attempt that is under way.
+    pub fn start_serial(&self) -> Option<u64> {
+        self.run().map(|run| run.serial)
+    }
+
+    /// Who has it.
+    pub fn runner(&self) -> Option<ConnId> {
+        self.run().map(|run| run.by)
     }
 
     pub fn is_running(&self) -> bool {
@@ -522,6 +593,6 @@ mod tests {
 
     #[test]
     fn a_job_stays_small() {
-        assert_eq!((size_of::<Job>(), size_of::<More>()), (64, 144));
+        assert_eq!((size_of::<Job>(), size_of::<More>()), (64, 152));
     }
 }

@@ -36,9 +36,7 @@ impl Engine {
         let is_unwanted = job.waiting().is_empty() && !job.kept;
         if is_unwanted && !job.is_running() {
             let function = job.function;
-            if out.is_watched() {
-                self.note(id, What::Dropped, out);
-            }
+            self.note_live(id, What::Dropped, out);
             self.functions.count_end(function, Outcome::Cancelled);
             self.remove_job(id, out);
         }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::function::ending;
-use super::job::{Job, Over, State, Waiting};
-use super::note::{What, Worker};
+use super::job::{Job, Over, Waiting};
+use super::note::{Retirement, What};
+use super::recent::End;
 use super::unique::Key;
 use super::{Engine, Outcome, Output, Reason, Record, reply};
 use crate::policy::{LONGEST, Retention, Rules};
@@ -17,13 +18,18 @@ use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
 impl Engine {
     /// A worker has done its job. The caller tells who waits, whom this returns.
     pub(super) fn succeed(&mut self, id: JobId, by: ConnId, work: &Work, out: &mut impl Output) -> Waiting {
-        if out.is_watched() {
-            self.note(id, What::Ended(Outcome::Succeeded), out);
-        }
+        self.note_end(id, Outcome::Succeeded, self.jobs.get(id).is_some_and(Job::is_noted), out);
         let Some(mut job) = self.remove_job(id, out) else { return Waiting::new() };
         let waiting = if job.waiting().is_empty() { Waiting::new() } else { job.take_waiting() };
         self.functions.count_end(job.function, Outcome::Succeeded);
-        self.recents.push(id, &job, self.now, by, work.data_len());
+        let end = End {
+            at: self.now,
+            serial: self.next_serial(),
+            worker: by,
+            address: self.peers.get(by).map(|peer| peer.address),
+            result_len: work.data_len(),
+        };
+        self.recents.push(id, &job, end);
         waiting
     }
 
@@ -42,17 +48,19 @@ impl Engine {
         }
         if job.kept && reason == Reason::Lost && self.draining == Some(super::Drain::Running) {
             // The server ends, and connections with it: that costs a job that outlives it no attempt.
-            job.forget_attempt();
+            self.note_attempt(id, reason, Some(self.now), out);
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.forget_attempt();
+            }
             self.make_ready(id, None, out);
             self.persist_standing(id, out);
             return Waiting::new();
         }
         job.lose();
-        if job.waiting().is_empty() && !job.kept {
+        let is_unwanted = job.waiting().is_empty() && !job.kept;
+        if is_unwanted && !matches!(reason, Reason::Failed | Reason::Exception) {
             let function = job.function;
-            if out.is_watched() {
-                self.note(id, What::Dropped, out);
-            }
+            self.note_live(id, What::Dropped, out);
             self.functions.count_end(function, Outcome::Cancelled);
             self.remove_job(id, out);
             return Waiting::new();
@@ -64,7 +72,8 @@ impl Engine {
             Reason::Lost => rules.retry_lost,
             Reason::Expired => false,
         };
-        if !is_tried || attempts_of(rules, job).is_some_and(|most| job.attempts() >= most) {
+        if is_unwanted
+            || !is_tried || attempts_of(rules, job).is_some_and(|most| job.attempts() >= most) {
             self.note_attempt(id, reason, None, out);
             return self.finish(id, Outcome::Failed(reason), result, out);
         }
@@ -97,9 +106,7 @@ impl Engine {
         result: Option<&Bytes>,
         out: &mut impl Output,
     ) -> Waiting {
-        if outcome != Outcome::Succeeded || out.is_watched() {
-            self.note(id, What::Ended(outcome), out);
-        }
+        self.note_end(id, outcome, true, out);
         let Some(job) = self.jobs.get(id) else { return Waiting::new() };
         let rules = &self.functions.get(job.function).rules;
         let window = window(rules, job, outcome);
@@ -170,13 +177,13 @@ impl Engine {
 
     fn retire_oldest(&mut self, function: FunctionId, outcome: Outcome, out: &mut impl Output) {
         if let Some((_, oldest)) = self.functions.get(function).over[ending(outcome)].first().copied() {
-            self.retire(oldest, out);
+            self.retire(oldest, Retirement::Count, out);
         }
     }
 
     /// What was kept of a job that is over goes for good.
-    pub(super) fn retire(&mut self, id: JobId, out: &mut impl Output) {
-        self.note(id, What::Retired, out);
+    pub(super) fn retire(&mut self, id: JobId, why: Retirement, out: &mut impl Output) {
+        self.note(id, What::Retired(why), out);
         if let Some(job) = self.remove_job(id, out) {
             // Their answer was still to be read.
             self.tell_failed(id, job.waiting(), out);
@@ -202,7 +209,7 @@ impl Engine {
         let time = keeps(rules, job, over.outcome).map_or(Duration::ZERO, |kept| kept.time);
         let retires = over.at.after(time).max(over.answers_until.unwrap_or_default());
         if retires <= self.now {
-            return self.retire(id, out);
+            return self.retire(id, Retirement::Time, out);
         }
         if retires != over.retires {
             self.restand(id, out, |job| {
@@ -298,13 +305,25 @@ impl Engine {
         }
     }
 
+    /// A job ends: it may not be there to tell how that came, if that is written at all.
+    fn note_end(&mut self, id: JobId, outcome: Outcome, is_written: bool, out: &mut impl Output) {
+        let what = What::Ended(outcome);
+        if !is_written {
+            return self.note_live(id, what, out);
+        }
+        self.note_submit(id, out);
+        let has_attempt = self.jobs.get(id).is_some_and(Job::is_running);
+        // Of an attempt that failed that was said.
+        if has_attempt && !matches!(outcome, Outcome::Failed(_)) {
+            self.note_run(id, out);
+        }
+        self.note(id, what, out);
+    }
+
     fn note_attempt(&mut self, id: JobId, reason: Reason, again: Option<Timestamp>, out: &mut impl Output) {
+        self.note_run(id, out);
         let Some(job) = self.jobs.get(id) else { return };
-        // After a restart no one knows who had it.
-        let worker = match job.state() {
-            State::Running { by, .. } => self.worker(by),
-            _ => Worker::default(),
-        };
+        let worker = self.worker_of(job);
         let what = What::AttemptEnded {
             attempt: job.attempts(),
             started: job.last_start().unwrap_or(job.submitted),

@@ -42,12 +42,11 @@ mod work;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use foldhash::quality::FixedState;
 
 pub use self::admin::{Lister, Undropped};
 pub use self::control::{Action, Did, Undone};
-pub use self::note::{Life, Note, What, Worker};
+pub use self::note::{Life, Note, Reach, Retirement, What, Worker};
 pub use self::output::{Drain, Load, Output};
 pub use self::policies::{Origin, check_pattern};
 pub use self::record::{Outcome, Phase, Reason, Record, Standing};
@@ -76,6 +75,8 @@ type Jobs = Pages<JobId, Job>;
 pub struct Engine {
     settings: Settings,
     now: Timestamp,
+    /// The last serial number of a note.
+    serial: u64,
     /// The number for the next job, recurring job, or place in a line: all from one counter.
     next_number: u64,
     jobs: Jobs,
@@ -123,6 +124,7 @@ impl Engine {
         let hasher = FixedState::with_seed(seed.hash);
         Self {
             now: Timestamp::default(),
+            serial: 0,
             next_number: seed.first_job.0.max(1),
             jobs: Jobs::default(),
             functions: Functions::new(hasher.clone(), Arc::new(settings.rules.clone())),
@@ -365,40 +367,6 @@ impl Engine {
     /// A job that is not over.
     fn live(&self, id: JobId) -> Option<&Job> {
         self.jobs.get(id).filter(|job| job.over().is_none())
-    }
-
-    /// Tells those who watch, and the job's log, what happened to a job that is still there.
-    fn note(&self, id: JobId, what: What, out: &mut impl Output) {
-        let Some(job) = self.jobs.get(id) else { return };
-        let function = self.functions.get(job.function).name.clone();
-        let is_end = matches!(what, What::Ended(_) | What::Dropped) && out.is_watched();
-        let life = is_end.then(|| Box::new(self.life(job)));
-        out.note(Note { at: self.now, job: id, function, kept: job.kept, what, life });
-    }
-
-    fn life(&self, job: &Job) -> Life {
-        let run = match job.state() {
-            job::State::Running { by, .. } => job.last_start().map(|started| (started, self.worker(by))),
-            _ => None,
-        };
-        Life {
-            unique: Bytes::copy_from_slice(job.content.unique()),
-            priority: job.priority,
-            submitted: job.submitted,
-            attempts: job.attempts(),
-            run,
-            trace: job.terms().and_then(|terms| terms.trace.clone()),
-        }
-    }
-
-    /// A connection as a worker.
-    fn worker(&self, conn: ConnId) -> Worker {
-        let peer = self.peers.get(conn);
-        Worker {
-            conn: conn.0,
-            address: peer.map(|peer| peer.address.to_string()).unwrap_or_default(),
-            client_id: peer.map(|peer| peer.client_id.to_string()).unwrap_or_default(),
-        }
     }
 
     fn expire_if_unused(&mut self, function: FunctionId) {

@@ -1,19 +1,26 @@
 //! What happened to a job, for those who watch and for its log.
 //!
-//! What a job's own fields tell is not said unless someone watches: that it was submitted, handed out, and succeeded.
+//! What a job's own fields tell is not written down as long as they do: that it was submitted and handed out. It is when
+//! they are about to tell no more: at the end of an attempt, and of the job. Of a job that only was submitted, ran once and
+//! succeeded, and of which nothing is kept, nothing is written ever.
 
 use bytes::Bytes;
 
-use super::{Outcome, Reason};
+use super::job::Job;
+use super::{Engine, Outcome, Output, Reason};
 use crate::protocol::StatusNumbers;
 use crate::trace_context::TraceContext;
-use crate::types::{JobId, Priority, Timestamp};
+use crate::types::{ConnId, JobId, Priority, Timestamp};
 
 /// One thing that happened to a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Note {
     /// When.
     pub at: Timestamp,
+    /// Its serial number: the moment in microseconds, or more, so that each is larger than all that were given out before.
+    pub serial: u64,
+    /// Who is told.
+    pub reach: Reach,
     /// To which job.
     pub job: JobId,
     /// Its function.
@@ -26,12 +33,25 @@ pub struct Note {
     pub life: Option<Box<Life>>,
 }
 
+/// Who is told of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those who watch, and the job's log.
+    All,
+    /// Those who watch.
+    Watchers,
+    /// The log: those who watch were told when it happened.
+    Log,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    /// It was submitted. Said only if someone watches.
+    /// It was submitted.
     Submitted,
-    /// A worker was handed it. Said only if someone watches.
+    /// Its time has come: it may be handed out.
+    Due,
+    /// A worker was handed it.
     Started {
         /// Which attempt, from 1.
         attempt: u32,
@@ -65,15 +85,41 @@ pub enum What {
     Priority(Priority),
     /// An operator had it tried again, or at once.
     Retried,
+    /// An operator had it run before its time.
+    Run,
     /// An operator cancelled it while its worker has it.
     Cancelling,
-    /// It ended. That it succeeded is said only if someone watches.
+    /// It ended.
     Ended(Outcome),
-    /// It is gone unfinished: it was in memory only, and the last client that waited for it left. Said only if someone
-    /// watches.
+    /// It is gone unfinished: it was in memory only, and the last client that waited for it left. Not in its log.
     Dropped,
-    /// What was kept of it is gone.
-    Retired,
+    /// It is gone, with what was kept of it.
+    Retired(Retirement),
+}
+
+/// Why nothing is kept of a job any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retirement {
+    /// The time was over for which it was kept.
+    Time,
+    /// More were kept than may be.
+    Count,
+    /// Memory was short.
+    Memory,
+    /// An operator deleted it, or its function.
+    Deleted,
+}
+
+impl Retirement {
+    /// Its name, as users see it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Retirement::Time => "time",
+            Retirement::Count => "count",
+            Retirement::Memory => "memory",
+            Retirement::Deleted => "deleted",
+        }
+    }
 }
 
 /// A job as it was when it ended.
@@ -93,7 +139,7 @@ pub struct Life {
     pub trace: Option<Box<TraceContext>>,
 }
 
-/// A worker, as it was at the time.
+/// A worker, as it was at the time; without a number it is not known: the last process took that along.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Worker {
     /// The number of its connection.
@@ -102,4 +148,98 @@ pub struct Worker {
     pub address: String,
     /// As SET_CLIENT_ID gave it; empty if it never did.
     pub client_id: String,
+}
+
+impl Engine {
+    /// Larger than all before, and than any moment at which something happened to a job before.
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial = self.now.as_micros().max(self.serial + 1);
+        self.serial
+    }
+
+    /// Tells those who watch, and the job's log, what happened to a job that is still there.
+    pub(super) fn note(&mut self, id: JobId, what: What, out: &mut impl Output) {
+        let serial = self.next_serial();
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        // What workers say is not what the rest must be written for.
+        if !matches!(what, What::Data(_) | What::Warning(_) | What::Progress(_)) {
+            job.set_noted();
+        }
+        self.tell(id, self.now, serial, Reach::All, what, out);
+    }
+
+    /// Tells those who watch.
+    pub(super) fn note_live(&mut self, id: JobId, what: What, out: &mut impl Output) {
+        if out.is_watched() {
+            let serial = self.next_serial();
+            self.tell(id, self.now, serial, Reach::Watchers, what, out);
+        }
+    }
+
+    /// Writes into the log when a job was submitted: it may not be there to tell.
+    pub(super) fn note_submit(&mut self, id: JobId, out: &mut impl Output) {
+        let submitted = self.jobs.get(id).map(|job| job.submitted).unwrap_or_default();
+        if submitted > Timestamp::default() {
+            self.tell(id, submitted, submitted.as_micros(), Reach::Log, What::Submitted, out);
+        }
+    }
+
+    /// Writes into the log when the attempt began that ends now, and how far it came.
+    pub(super) fn note_run(&mut self, id: JobId, out: &mut impl Output) {
+        let Some(job) = self.jobs.get(id) else { return };
+        let Some(start) = job.last_start() else { return };
+        let serial = job.start_serial().unwrap_or(start.as_micros());
+        let what = What::Started { attempt: job.attempts(), worker: self.worker_of(job) };
+        let progress = job.untold_progress();
+        self.tell(id, start, serial, Reach::Log, what, out);
+        if let Some(numbers) = progress {
+            let serial = self.next_serial();
+            self.tell(id, self.now, serial, Reach::Log, What::Progress(numbers), out);
+        }
+    }
+
+    fn tell(
+        &mut self,
+        id: JobId,
+        at: Timestamp,
+        serial: u64,
+        reach: Reach,
+        what: What,
+        out: &mut impl Output,
+    ) {
+        // Larger numbers follow, also where the last process ended in this microsecond, or the clock was set back.
+        self.serial = self.serial.max(serial);
+        let Some(job) = self.jobs.get(id) else { return };
+        let function = self.functions.get(job.function).name.clone();
+        let is_end = matches!(what, What::Ended(_) | What::Dropped) && out.is_watched();
+        let life = is_end.then(|| Box::new(self.life(job)));
+        out.note(Note { at, serial, reach, job: id, function, kept: job.kept, what, life });
+    }
+
+    fn life(&self, job: &Job) -> Life {
+        let started = job.last_start().filter(|_| job.is_running());
+        Life {
+            unique: Bytes::copy_from_slice(job.content.unique()),
+            priority: job.priority,
+            submitted: job.submitted,
+            attempts: job.attempts(),
+            run: started.map(|started| (started, self.worker_of(job))),
+            trace: job.terms().and_then(|terms| terms.trace.clone()),
+        }
+    }
+
+    /// Who has a job; after a restart no one knows who had it.
+    pub(super) fn worker_of(&self, job: &Job) -> Worker {
+        job.runner().map(|by| self.worker(by)).unwrap_or_default()
+    }
+
+    /// A connection as a worker.
+    pub(super) fn worker(&self, conn: ConnId) -> Worker {
+        let peer = self.peers.get(conn);
+        Worker {
+            conn: conn.0,
+            address: peer.map(|peer| peer.address.to_string()).unwrap_or_default(),
+            client_id: peer.map(|peer| peer.client_id.to_string()).unwrap_or_default(),
+        }
+    }
 }

@@ -3,7 +3,8 @@
 use smallvec::SmallVec;
 
 use super::job::Job;
-use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
+use crate::protocol::StatusNumbers;
+use crate::types::{ConnId, FunctionId, IpAddr, JobId, Priority, Timestamp};
 
 /// Jobs that are remembered.
 const COUNT: usize = 1_000;
@@ -20,10 +21,26 @@ pub(super) struct Recent {
     pub unique: SmallVec<[u8; 40]>,
     pub payload_len: u32,
     pub submitted: Timestamp,
+    pub first_start: Timestamp,
     pub started: Timestamp,
     pub ended: Timestamp,
+    /// Serial numbers of the beginning of its last attempt, and of its end.
+    pub serials: [u64; 2],
+    pub numbers: StatusNumbers,
     pub worker: ConnId,
+    pub address: Option<IpAddr>,
     pub result_len: u32,
+}
+
+/// How one of them ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub at: Timestamp,
+    pub serial: u64,
+    pub worker: ConnId,
+    /// Where that was.
+    pub address: Option<IpAddr>,
+    pub result_len: usize,
 }
 
 /// All of them.
@@ -36,7 +53,9 @@ pub(super) struct Recents {
 
 impl Recents {
     /// Remembers a job that was taken out of the tables and ends now.
-    pub fn push(&mut self, id: JobId, job: &Job, ended: Timestamp, worker: ConnId, result_len: usize) {
+    pub fn push(&mut self, id: JobId, job: &Job, end: End) {
+        let End { at: ended, serial, worker, address, result_len } = end;
+        let started = job.last_start().unwrap_or(job.submitted);
         let recent = Recent {
             id,
             function: job.function,
@@ -44,9 +63,13 @@ impl Recents {
             kept: job.kept,
             attempts: job.attempts(),
             submitted: job.submitted,
-            started: job.last_start().unwrap_or(job.submitted),
+            first_start: job.first_start().unwrap_or(started),
+            started,
             ended,
+            serials: [job.start_serial().unwrap_or(started.as_micros()), serial],
+            numbers: job.progress().numbers,
             worker,
+            address,
             result_len: u32::try_from(result_len).unwrap_or(u32::MAX),
             unique: SmallVec::from_slice(job.content.unique()),
             payload_len: job.content.payload_len(),

@@ -86,6 +86,7 @@ impl Engine {
         self.next_number = self.next_number.max(first.0);
         for (id, phase) in std::mem::take(&mut self.broken_off) {
             if phase == Phase::Cancelling {
+                self.note_run(id, out);
                 self.finish(id, Outcome::Cancelled, None, out);
             } else {
                 self.put_back(id, Reason::Lost, out);

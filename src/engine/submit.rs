@@ -7,7 +7,7 @@ use super::content::Content;
 use super::function::{Function, Functions};
 use super::job::Job;
 use super::unique::Key;
-use super::{Engine, Load, Output, Record, What, refuse, reply};
+use super::{Engine, Load, Output, Record, Retirement, What, refuse, reply};
 use crate::policy::Terms;
 use crate::protocol::{Kind, Mode, Refusal, Response, Spec, Submit};
 use crate::types::{ConnId, FunctionId, JobId, Printable, Priority, RecordNo, Timestamp};
@@ -183,7 +183,7 @@ impl Engine {
                 break;
             }
             let Some((_, oldest)) = self.over.first().copied() else { break };
-            self.retire(oldest, out);
+            self.retire(oldest, Retirement::Memory, out);
         }
         if self.usage.bytes + cost > self.settings.max_memory { Err(Refusal::MEMORY_FULL) } else { Ok(()) }
     }
@@ -254,9 +254,9 @@ impl Engine {
         self.functions.change(function).counts.get_or_insert_default().submitted += 1;
         self.insert(id, job);
         self.consider_eviction(id, record);
-        if out.is_watched() {
-            self.note(id, What::Submitted, out);
-        }
+        // What happens to it from now on has a larger number, in this same microsecond too.
+        self.serial = self.serial.max(self.now.as_micros());
+        self.note_live(id, What::Submitted, out);
         Ok(id)
     }
 

@@ -2,7 +2,7 @@
 //! unanswered NOOPs are given up, unused functions and what was kept of jobs disappear.
 
 use super::job::{Job, State};
-use super::{Engine, Outcome, Output, Reason};
+use super::{Engine, Outcome, Output, Reason, Retirement, What};
 use crate::types::JobId;
 
 /// Most steps in one go, so that a million jobs due in one second do not hold up everything else.
@@ -27,7 +27,10 @@ impl Engine {
         let Some((when, id)) = due else { return false };
         self.timers.remove(&(when, id));
         match self.jobs.get(id).map(|job| job.state()) {
-            Some(State::Delayed { .. }) => self.make_ready(id, None, out),
+            Some(State::Delayed { .. }) => {
+                self.note(id, What::Due, out);
+                self.make_ready(id, None, out);
+            }
             Some(State::Running { .. }) => {
                 let is_silent = self.jobs.get(id).is_some_and(Job::is_silent);
                 // The worker is not told; what it still says of the job is swallowed.
@@ -37,7 +40,7 @@ impl Engine {
                 let waiting = self.finish(id, Outcome::Failed(Reason::Expired), None, out);
                 self.tell_failed(id, &waiting, out);
             }
-            Some(State::Over { .. }) => self.retire(id, out),
+            Some(State::Over { .. }) => self.retire(id, Retirement::Time, out),
             Some(State::Held) => debug_assert!(false, "a held job has no deadline"),
             None => self.run_schedule(id, out),
         }

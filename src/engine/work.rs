@@ -25,9 +25,10 @@ impl Engine {
             Update::Data => self.note_said(id, What::Data, work, out),
             Update::Warning => self.note_said(id, What::Warning, work, out),
             Update::Status(numbers) => {
-                job.set_numbers(numbers);
-                if out.is_watched() {
+                if job.set_numbers(self.now, numbers) {
                     self.note(id, What::Progress(numbers), out);
+                } else {
+                    self.note_live(id, What::Progress(numbers), out);
                 }
             }
             Update::Complete => {
@@ -67,7 +68,7 @@ impl Engine {
     }
 
     /// The end of what a worker said goes into the job's log.
-    fn note_said(&self, id: JobId, what: fn(Bytes) -> What, work: &Work, out: &mut impl Output) {
+    fn note_said(&mut self, id: JobId, what: fn(Bytes) -> What, work: &Work, out: &mut impl Output) {
         const MOST: usize = 1024;
         let said = work.data();
         // A copy: the body may be part of a large one that is not to be kept for it.

@@ -33,7 +33,7 @@ use crate::types::{JobId, Timestamp};
 pub struct Entry {
     /// The job.
     pub job: JobId,
-    /// The moment in microseconds, larger than that of the job's entry before.
+    /// The moment in microseconds, or a little more: no other entry of the job has it.
     pub serial: u64,
     /// What kind of entry it is: who writes it knows.
     pub kind: u8,

@@ -1,5 +1,7 @@
 //! What the engine tells of a job, as entries of its log and as events: a word for what happened, and its fields as JSON.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::Entry;
@@ -12,7 +14,7 @@ const JSON: u8 = 1;
 impl From<Note> for Entry {
     fn from(note: Note) -> Self {
         let data = serde_json::to_vec(&fields(&note.what)).unwrap_or_default();
-        Entry { job: note.job, serial: note.at.as_micros(), kind: JSON, data }
+        Entry { job: note.job, serial: note.serial, kind: JSON, data }
     }
 }
 
@@ -27,14 +29,15 @@ impl Entry {
 pub fn fields(what: &What) -> Map<String, Value> {
     let value = match what {
         What::Submitted => json!({"what": "submitted"}),
+        What::Due => json!({"what": "due"}),
         What::Started { attempt, worker } => {
             json!({"what": "started", "attempt": attempt, "worker": self::worker(worker)})
         }
         What::Progress(numbers) => json!({
             "what": "progress", "numerator": numbers.numerator, "denominator": numbers.denominator
         }),
-        What::Data(body) => json!({"what": "data", "data": String::from_utf8_lossy(body)}),
-        What::Warning(body) => json!({"what": "warning", "data": String::from_utf8_lossy(body)}),
+        What::Data(body) => said("data", body),
+        What::Warning(body) => said("warning", body),
         What::AttemptEnded { attempt, started, reason, worker, again } => json!({
             "what": "attempt_ended",
             "attempt": attempt,
@@ -51,6 +54,7 @@ pub fn fields(what: &What) -> Map<String, Value> {
             Priority::Low => "low",
         }}),
         What::Retried => json!({"what": "retried"}),
+        What::Run => json!({"what": "run"}),
         What::Cancelling => json!({"what": "cancelling"}),
         What::Ended(outcome) => match outcome {
             Outcome::Succeeded => json!({"what": "succeeded"}),
@@ -58,7 +62,7 @@ pub fn fields(what: &What) -> Map<String, Value> {
             Outcome::Failed(reason) => json!({"what": "failed", "reason": reason.name()}),
         },
         What::Dropped => json!({"what": "dropped"}),
-        What::Retired => json!({"what": "retired"}),
+        What::Retired(why) => json!({"what": "retired", "reason": why.name()}),
     };
     match value {
         Value::Object(fields) => fields,
@@ -66,6 +70,18 @@ pub fn fields(what: &What) -> Map<String, Value> {
     }
 }
 
-fn worker(worker: &Worker) -> Value {
-    json!({"id": worker.conn, "address": worker.address, "client_id": worker.client_id})
+/// `None` is written as null, and not told.
+fn worker(worker: &Worker) -> Option<Value> {
+    let is_known = worker.conn != 0;
+    is_known.then(|| json!({"id": worker.conn, "address": worker.address, "client_id": worker.client_id}))
+}
+
+/// The end of what a worker said; as text if it is such, but for a character that was cut in two.
+fn said(word: &str, body: &[u8]) -> Value {
+    let is_inside = |byte: &u8| byte & 0xc0 == 0x80;
+    let cut = body.iter().take(3).take_while(|byte| is_inside(byte)).count();
+    match std::str::from_utf8(&body[cut..]) {
+        Ok(text) => json!({"what": word, "data": text}),
+        Err(_) => json!({"what": word, "data_base64": BASE64_STANDARD.encode(body)}),
+    }
 }

@@ -259,6 +259,20 @@ fn the_log_of_a_job_is_read_in_pages_from_a_serial_number_on() {
 }
 
 #[test]
+fn an_entry_that_is_told_again_is_there_once_and_another_with_its_number_is_not_lost() {
+    let history = open(None);
+    let first = note(1, BEGIN * 1_000_000);
+    let other = Entry { data: b"other".to_vec(), ..first.clone() };
+    for entry in [&first, &other, &first, &other] {
+        history.note(entry.clone());
+    }
+    history.flush();
+    let moved = Entry { serial: first.serial + 1, ..other };
+    assert_eq!(history.notes(JobId(1), 0, 9).unwrap(), [first, moved]);
+    history.close();
+}
+
+#[test]
 fn a_job_that_talks_much_has_its_latest_entries_and_others_keep_theirs() {
     let bounds = Bounds { notes_of_job: 10, ..Bounds::default() };
     let history = History::open(None, Timestamp::from_secs(BEGIN), bounds).unwrap();

@@ -313,8 +313,18 @@ impl Writer {
 
 fn write_note(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
     let put = "INSERT OR IGNORE INTO note(job, serial, kind, data) VALUES (?1, ?2, ?3, ?4)";
-    let row = params![key(entry.job.0), key(entry.serial), entry.kind, entry.data];
-    transaction.prepare_cached(put)?.execute(row).map(drop)
+    let find = "SELECT data FROM note WHERE job = ?1 AND serial = ?2";
+    // Another may have the number: the clock was set back between two processes. The same one has it if that is told again.
+    for serial in entry.serial.. {
+        let (job, serial) = (key(entry.job.0), key(serial));
+        let row = params![job, serial, entry.kind, entry.data];
+        let is_new = transaction.prepare_cached(put)?.execute(row)? > 0;
+        let data = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
+        if is_new || transaction.prepare_cached(find)?.query_row(params![job, serial], data)? == entry.data {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn write_audit(transaction: &Transaction<'_>, audit: &Audit) -> rusqlite::Result<()> {

@@ -27,8 +27,9 @@ use crate::history;
 use crate::types::{JobId, Pattern};
 
 /// What may be asked for.
-pub(super) const WHAT: [&str; 16] = [
+pub(super) const WHAT: [&str; 18] = [
     "submitted",
+    "due",
     "started",
     "progress",
     "data",
@@ -38,6 +39,7 @@ pub(super) const WHAT: [&str; 16] = [
     "released",
     "priority",
     "retried",
+    "run",
     "cancelling",
     "succeeded",
     "failed",
@@ -64,7 +66,7 @@ struct Which {
 
 /// Follow what happens
 ///
-/// Events: `submitted`, `started`, `progress`, `data`, `warning`, `attempt_ended`, `held`, `released`, `priority`, `retried`,
+/// Events: `submitted`, `due` (its time has come), `started`, `progress`, `data`, `warning`, `attempt_ended`, `held`, `released`, `priority`, `retried`, `run`,
 /// `cancelling`, `succeeded`, `failed`, `cancelled`, `dropped` (its clients left before it was done), `retired` (nothing is kept
 /// of the job any more); each with `at`, `handle`, `function` and what else there is to tell, as in a job's log. Nobody is waited for: who reads too slowly gets the event
 /// `missed`, with how many events there were of whatever kind. 64 streams of this kind and of jobs' logs may be open at once.

@@ -26,7 +26,7 @@ use super::shared::{Queues, Shared, read_history};
 use super::values::Moment;
 use crate::broker::{Broker, Watch};
 use crate::engine::view::{JobRow, JobState};
-use crate::engine::{Note, Outcome, Reason, What, Worker};
+use crate::engine::{Note, Outcome, Reach, Reason, What, Worker};
 use crate::history::{self, History, HistoryError};
 use crate::policy::whole;
 use crate::types::{JobId, Timestamp};
@@ -46,12 +46,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 #[schema(as = LogEntry)]
 #[expect(dead_code, reason = "describes what `told` writes")]
 struct DescribedEntry {
-    /// The moment in microseconds, raised by one where two would be equal. Counts up.
+    /// The moment in microseconds, or a little more where two would be equal. Counts up.
     serial: u64,
     #[schema(format = DateTime)]
     at: String,
-    /// `submitted`, `started` (the last attempt), `attempt_ended`, `data`, `warning`, `held`, `released`, `priority`,
-    /// `retried`, `cancelling`, `succeeded`, `failed`, `cancelled` or `retired`.
+    /// `submitted`, `due` (its time has come), `started`, `progress`, `data`, `warning`, `attempt_ended`, `held`, `released`,
+    /// `priority`, `retried`, `run`, `cancelling`, `succeeded`, `failed`, `cancelled` or `retired`.
     what: String,
     /// Which attempt, from 1.
     attempt: Option<u32>,
@@ -61,12 +61,18 @@ struct DescribedEntry {
     /// When it is tried again.
     #[schema(format = DateTime)]
     again: Option<String>,
-    /// Why it came to nothing.
+    /// Why the attempt, or the job, came to nothing; why a job was `retired`: `time` (it was kept for as long as it was to be),
+    /// `count` (more were kept than may be), `memory` (it was short) or `deleted`.
     reason: Option<String>,
-    /// Who had it.
+    /// Who had it; missing: the server was killed meanwhile, and does not know.
     worker: Option<super::jobs::Worker>,
     /// The last part of what the worker sent.
     data: Option<String>,
+    /// The same, if it is not UTF-8.
+    data_base64: Option<String>,
+    /// How far the worker was.
+    numerator: Option<u32>,
+    denominator: Option<u32>,
     /// The priority that it was given.
     priority: Option<PriorityName>,
 }
@@ -99,8 +105,8 @@ struct Since {
 /// What happened to a job
 ///
 /// The oldest first. With `Accept: text/event-stream` the log is followed until the job has ended: an event for each entry,
-/// with its serial number as the `id`, by which a stream that broke goes on (`Last-Event-ID`); and `progress` as its worker
-/// tells it.
+/// with its serial number as the `id`, by which a stream that broke goes on (`Last-Event-ID`). Of `progress` the log has one
+/// entry a second at most; what comes between is told without an `id`, as it comes.
 #[utoipa::path(get, operation_id = "get_job_log", path = "/jobs/{handle}/log", tag = "jobs", params(("handle" = String, Path), Since,
         ("last-event-id" = Option<u64>, Header, description = "The `id` of the last event of a stream that broke")),
     responses(
@@ -178,10 +184,10 @@ impl Source {
                     .await?
             }
             None => {
-                let mut serial = 0;
-                let raise = made_up.into_iter().map(|(at, _, fields)| {
-                    serial = at.as_micros().max(serial + 1);
-                    (serial, fields)
+                let mut last = 0;
+                let raise = made_up.into_iter().map(|entry| {
+                    last = entry.serial.max(last + 1);
+                    (last, entry.fields)
                 });
                 raise.filter(|(serial, _)| *serial > newer_than).collect()
             }
@@ -195,13 +201,23 @@ impl Source {
     }
 }
 
-/// What the fields of a job tell: when, whether it is the end, what.
-type MadeUp = Vec<(Timestamp, bool, Map<String, Value>)>;
+/// An entry that the fields of a job tell, until it is written down.
+struct MadeUp {
+    /// When; what is written down of it has no smaller serial number.
+    at: Timestamp,
+    /// The serial number, if no entry has it.
+    serial: u64,
+    fields: Map<String, Value>,
+}
 
-fn made_up(row: &JobRow) -> MadeUp {
-    let mut all = MadeUp::new();
+fn made_up(row: &JobRow) -> Vec<MadeUp> {
+    let mut all = Vec::new();
+    let mut add = |at: Timestamp, serial: Option<u64>, what: &What| {
+        let (serial, fields) = (serial.unwrap_or(at.as_micros()), history::fields(what));
+        all.push(MadeUp { at, serial, fields });
+    };
     if let Some(at) = row.submitted {
-        all.push((at, false, history::fields(&What::Submitted)));
+        add(at, None, &What::Submitted);
     }
     if let Some(at) = row.last_start {
         let worker = row.worker.as_ref().map(|worker| Worker {
@@ -209,13 +225,8 @@ fn made_up(row: &JobRow) -> MadeUp {
             address: worker.address.to_string(),
             client_id: worker.client_id.to_string(),
         });
-        let is_known = worker.is_some();
         let what = What::Started { attempt: row.attempts.max(1), worker: worker.unwrap_or_default() };
-        let mut fields = history::fields(&what);
-        if !is_known {
-            fields.remove("worker");
-        }
-        all.push((at, false, fields));
+        add(at, row.start_serial, &what);
     }
     let outcome = match row.state {
         JobState::Succeeded => Some(Outcome::Succeeded),
@@ -224,32 +235,30 @@ fn made_up(row: &JobRow) -> MadeUp {
         _ => None,
     };
     if let Some((at, outcome)) = row.ended.zip(outcome) {
-        all.push((at, true, history::fields(&What::Ended(outcome))));
+        add(at, row.end_serial, &What::Ended(outcome));
     }
     all
 }
 
-/// Puts what is made up among what was written down, where no entry has its serial number.
+/// Puts what is made up and not written down yet among what is, where no entry has its serial number.
 fn merge(
     history: &History,
     id: JobId,
-    made_up: MadeUp,
+    made_up: Vec<MadeUp>,
     newer_than: u64,
     limit: usize,
 ) -> Result<Vec<Numbered>, HistoryError> {
     let notes = history.notes(id, newer_than, limit)?;
     let mut entries: Vec<_> = notes.into_iter().map(|note| (note.serial, note.fields())).collect();
     let mut last = 0;
-    for (at, is_end, fields) in made_up {
+    for MadeUp { at, serial, fields } in made_up {
         let near = history.notes(id, at.as_micros().saturating_sub(1), NEAR)?;
-        let is_written = is_end
-            && near
-                .iter()
-                .any(|note| note.fields().get("what").and_then(Value::as_str).is_some_and(is_end_word));
-        if is_written {
+        let written = near.iter().find(|note| is_same(&fields, &note.fields()));
+        if let Some(written) = written {
+            last = written.serial;
             continue;
         }
-        let mut serial = at.as_micros().max(last + 1);
+        let mut serial = serial.max(last + 1);
         for note in near {
             if note.serial == serial {
                 serial += 1;
@@ -263,6 +272,14 @@ fn merge(
     entries.sort_by_key(|(serial, _)| *serial);
     entries.truncate(limit);
     Ok(entries)
+}
+
+/// Whether two entries tell of the same thing, if they are of about the same time.
+fn is_same(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    let word = |fields: &Map<String, Value>| fields.get("what").and_then(Value::as_str).map(str::to_owned);
+    let (Some(one_word), Some(other_word)) = (word(one), word(other)) else { return false };
+    (is_end_word(&one_word) && is_end_word(&other_word))
+        || (one_word == other_word && one.get("attempt") == other.get("attempt"))
 }
 
 fn is_end_word(what: &str) -> bool {
@@ -351,7 +368,7 @@ impl Following {
                 self.is_stale = is_more;
                 self.is_ended = is_over && !is_more;
                 if let Some(end) = self.end.take_if(|_| self.is_ended) {
-                    self.tell(end.at.as_micros().max(self.newer_than + 1), history::fields(&end.what));
+                    self.tell(end.serial.max(self.newer_than + 1), history::fields(&end.what));
                 }
             }
             Ok(None) => self.is_ended = true,
@@ -383,7 +400,7 @@ impl Following {
             None => self.is_ended = true,
             Some(Err(_)) => self.is_stale = true,
             Some(Ok(note)) if note.job != self.source.id => {}
-            Some(Ok(note)) if matches!(note.what, What::Progress(_)) => {
+            Some(Ok(note)) if matches!(note.what, What::Progress(_)) && note.reach == Reach::Watchers => {
                 let fields = told(history::fields(&note.what));
                 let event = Event::default().event("progress").data(Value::Object(fields).to_string());
                 self.events.push_back(event);

@@ -166,7 +166,7 @@ fn size_of_note(note: &Note) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Worker;
+    use crate::engine::{Reach, Worker};
     use crate::types::{JobId, Priority, Timestamp};
 
     fn ended() -> Note {
@@ -179,6 +179,8 @@ mod tests {
             trace: None,
         };
         Note {
+            serial: 0,
+            reach: Reach::All,
             at: Timestamp::from_secs(3),
             job: JobId(1),
             function: "f".into(),

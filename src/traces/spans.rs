@@ -224,6 +224,7 @@ fn random_trace() -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Reach;
     use crate::trace_context::TraceContext;
     use crate::types::Priority;
 
@@ -231,7 +232,16 @@ mod tests {
 
     fn note(job: u64, seconds: u64, what: What, life: Option<Life>) -> Note {
         let at = Timestamp::from_secs(seconds);
-        Note { at, job: JobId(job), function: "mail".into(), kept: true, what, life: life.map(Box::new) }
+        Note {
+            at,
+            serial: at.as_micros(),
+            reach: Reach::All,
+            job: JobId(job),
+            function: "mail".into(),
+            kept: true,
+            what,
+            life: life.map(Box::new),
+        }
     }
 
     fn life(attempts: u32, started: Option<u64>) -> Life {

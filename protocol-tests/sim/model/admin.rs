@@ -1,7 +1,7 @@
 //! Lines of text and their answers; all numbers are counted anew each time.
 
 use bytes::Bytes;
-use gearhouse::engine::{Drain, Output as _};
+use gearhouse::engine::{Drain, Output as _, Retirement};
 use gearhouse::protocol::{Listing, Refusal};
 use gearhouse::types::{ConnId, Priority};
 
@@ -66,7 +66,7 @@ impl Model {
         self.functions.remove(index);
         let kept = self.over.iter().filter(|job| job.function == *name).filter_map(|job| job.number);
         for number in kept.collect::<Vec<_>>() {
-            self.retire(number, seen);
+            self.retire(number, Retirement::Deleted, seen);
         }
         "OK\r\n".into()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gearhouse::engine::{Action, Did, Origin, Outcome, Output as _, Undone, What};
+use gearhouse::engine::{Action, Did, Origin, Outcome, Output as _, Retirement, Undone, What};
 use gearhouse::policy::Policy;
 use gearhouse::protocol::Refusal;
 use gearhouse::types::{ConnId, Timestamp};
@@ -44,7 +44,10 @@ impl Model {
         match action {
             Action::Delete if matches!(state, State::Running(_)) => Err(Undone::Running),
             Action::Delete => {
-                self.must_note(job, What::Retired, seen);
+                if live.is_some() {
+                    self.must_log(job, job.submitted, What::Submitted, seen);
+                }
+                self.must_note(job, What::Retired(Retirement::Deleted), seen);
                 match live {
                     Some(index) => {
                         self.fail(index, seen);
@@ -99,7 +102,8 @@ impl Model {
                     if action == Action::Retry {
                         (self.jobs[index].attempts, self.jobs[index].losses) = (0, 0);
                     }
-                    self.must_note(&self.jobs[index], What::Retried, seen);
+                    let what = if action == Action::Run { What::Run } else { What::Retried };
+                    self.must_note(&self.jobs[index], what, seen);
                     self.make_ready(index, seen);
                     self.write(index);
                     Ok(Did::Queued)

@@ -73,6 +73,7 @@ impl Model {
         for (number, phase) in broken_off {
             if phase == Phase::Cancelling {
                 let index = self.index_of(number).expect("it came back");
+                self.must_log_run(index, seen);
                 self.finish(index, Outcome::Cancelled, None, seen);
             } else {
                 self.put_back(number, Reason::Lost, seen);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gearhouse::engine::{Life, Outcome, Reason, What, Worker};
+use gearhouse::engine::{Life, Outcome, Reach, Reason, Retirement, What, Worker};
 use gearhouse::policy::{LONGEST, Retention, Rules};
-use gearhouse::types::ConnId;
+use gearhouse::protocol::StatusNumbers;
+use gearhouse::types::{ConnId, Timestamp};
 
 use super::super::seen::Seen;
 use super::state::{Over, State};
@@ -40,13 +41,18 @@ impl Model {
             return true;
         }
         if self.jobs[index].kept && !self.hands_out() && reason == Reason::Lost {
+            self.must_log_run(index, seen);
+            let again = self.now;
+            let ended = self.attempt_ended(&self.jobs[index], reason, Some(again));
+            self.must_note(&self.jobs[index], ended, seen);
             self.jobs[index].attempts -= 1;
             self.make_ready(index, seen);
             self.write(index);
             return false;
         }
         self.jobs[index].losses += 1;
-        if !self.jobs[index].is_wanted() {
+        let is_unwanted = !self.jobs[index].is_wanted();
+        if is_unwanted && !matches!(reason, Reason::Failed | Reason::Exception) {
             self.must_note_if_watched(&self.jobs[index], What::Dropped, seen);
             self.remove(index, seen);
             return true;
@@ -59,7 +65,7 @@ impl Model {
             Reason::Lost => rules.retry_lost,
             Reason::Expired => unreachable!("it was not attempted"),
         };
-        let is_over = !is_tried || self.most_attempts(job).is_some_and(|most| job.attempts >= most);
+        let is_over = is_unwanted || !is_tried || self.most_attempts(job).is_some_and(|most| job.attempts >= most);
         let again = self.check_attempt(index, reason, is_over, &rules, seen);
         if is_over {
             self.finish(index, Outcome::Failed(reason), result, seen);
@@ -93,19 +99,14 @@ impl Model {
         is_over: bool,
         rules: &Rules,
         seen: &mut Seen,
-    ) -> gearhouse::types::Timestamp {
+    ) -> Timestamp {
+        self.must_log_run(index, seen);
         let job = &self.jobs[index];
-        let said = seen.next_note(self.now, job).what;
+        let said = seen.next_note(self.now, Reach::All, job).what;
         let What::AttemptEnded { again, .. } = said else {
             panic!("the end of an attempt is said, and not {said:?}")
         };
-        let expected = What::AttemptEnded {
-            attempt: job.attempts,
-            started: job.last_start.expect("it was handed out"),
-            reason,
-            worker: job.run().map_or_else(Worker::default, |run| self.worker(run.by)),
-            again,
-        };
+        let expected = self.attempt_ended(job, reason, again);
         assert_eq!(said, expected, "the end of an attempt is said as it was");
         assert_eq!(again.is_none(), is_over, "it is tried again if it must be: {said:?}");
         let again = again.unwrap_or(self.now);
@@ -122,6 +123,34 @@ impl Model {
         again
     }
 
+    fn attempt_ended(&self, job: &Job, reason: Reason, again: Option<Timestamp>) -> What {
+        What::AttemptEnded {
+            attempt: job.attempts,
+            started: job.last_start.expect("it was handed out"),
+            reason,
+            worker: self.worker_of(job),
+            again,
+        }
+    }
+
+    /// After a restart no one knows who had it.
+    fn worker_of(&self, job: &Job) -> Worker {
+        job.run().map_or_else(Worker::default, |run| self.worker(run.by))
+    }
+
+    /// When the attempt began that ends now is written, and how far it came.
+    pub(super) fn must_log_run(&self, index: usize, seen: &mut Seen) {
+        let job = &self.jobs[index];
+        let start = job.last_start.expect("it was handed out");
+        let what = What::Started { attempt: job.attempts, worker: self.worker_of(job) };
+        self.must_log(job, start, what, seen);
+        if job.run().is_some_and(|run| run.has_untold) {
+            let (numerator, denominator) = job.numbers;
+            let numbers = StatusNumbers { numerator, denominator };
+            self.must_log(job, self.now, What::Progress(numbers), seen);
+        }
+    }
+
     /// A worker has done its job.
     pub(super) fn succeed(&mut self, index: usize, result: &Bytes, seen: &mut Seen) {
         let outcome = if self.jobs[index].is_cancelled() { Outcome::Cancelled } else { Outcome::Succeeded };
@@ -130,11 +159,19 @@ impl Model {
 
     /// A job has ended: it is kept for as long as the rules say, or gone.
     pub(super) fn finish(&mut self, index: usize, outcome: Outcome, result: Option<&Bytes>, seen: &mut Seen) {
-        if outcome != Outcome::Succeeded || seen.is_watched {
-            self.must_note(&self.jobs[index], What::Ended(outcome), seen);
-        }
         let job = &self.jobs[index];
         let (kept, window) = (self.keeps(job, outcome), self.window(job, outcome));
+        // Nothing is written of a job of which nothing is kept, unless something is already.
+        let leaves_nothing = outcome == Outcome::Succeeded && kept.is_none() && window.is_none();
+        if leaves_nothing && !seen.is_noted(job) {
+            self.must_note_if_watched(job, What::Ended(outcome), seen);
+        } else {
+            self.must_log(job, job.submitted, What::Submitted, seen);
+            if job.is_running() && !matches!(outcome, Outcome::Failed(_)) {
+                self.must_log_run(index, seen);
+            }
+            self.must_note(job, What::Ended(outcome), seen);
+        }
         if kept.is_none() && window.is_none() {
             return self.remove(index, seen);
         }
@@ -174,9 +211,9 @@ impl Model {
     }
 
     /// What was kept of a job goes for good.
-    pub(super) fn retire(&mut self, number: u64, seen: &mut Seen) {
+    pub(super) fn retire(&mut self, number: u64, why: Retirement, seen: &mut Seen) {
         let index = self.over_index_of(number).expect("what is retired is over");
-        self.must_note(&self.over[index], What::Retired, seen);
+        self.must_note(&self.over[index], What::Retired(why), seen);
         self.drop_over(number, seen);
     }
 
@@ -199,7 +236,7 @@ impl Model {
     fn retire_oldest(&mut self, function: &Bytes, outcome: Outcome, seen: &mut Seen) {
         let oldest = self.alike(function, outcome).min_by_key(|job| job.ended());
         let number = oldest.and_then(|job| job.number).expect("there are too many");
-        self.retire(number, seen);
+        self.retire(number, Retirement::Count, seen);
     }
 
     /// What is kept of jobs that are over gives way to something new that takes so much memory. Whether that is needed
@@ -212,12 +249,12 @@ impl Model {
                 return;
             }
             let number = oldest.number.expect("it was named");
-            if !seen.has_note(number, &What::Retired) {
+            if !seen.has_note(number, &What::Retired(Retirement::Memory)) {
                 let least = self.memory() - self.memory_on_disk(seen) + cost;
                 assert!(least <= most, "what is over gives way: {least} of {most} bytes");
                 return;
             }
-            self.retire(number, seen);
+            self.retire(number, Retirement::Memory, seen);
         }
     }
 
@@ -269,7 +306,7 @@ impl Model {
                 (over.retires, over.answers_until) = (retires, answers_until);
             }
             if retires <= self.now {
-                self.retire(number, seen);
+                self.retire(number, Retirement::Time, seen);
             }
             return;
         }
@@ -320,7 +357,16 @@ impl Model {
 
     /// This must have been said of a job, next.
     pub(super) fn must_note(&self, job: &Job, what: What, seen: &mut Seen) {
-        let said = seen.next_note(self.now, job);
+        self.must_tell(job, self.now, Reach::All, what, seen);
+    }
+
+    /// This must have been written of a job, next: it happened then.
+    pub(super) fn must_log(&self, job: &Job, at: Timestamp, what: What, seen: &mut Seen) {
+        self.must_tell(job, at, Reach::Log, what, seen);
+    }
+
+    fn must_tell(&self, job: &Job, at: Timestamp, reach: Reach, what: What, seen: &mut Seen) {
+        let said = seen.next_note(at, reach, job);
         assert_eq!(said.what, what, "what is said of {:?}", job.number);
         let is_end = matches!(what, What::Ended(_) | What::Dropped) && seen.is_watched;
         let life = is_end.then(|| Box::new(self.life(job)));
@@ -342,7 +388,7 @@ impl Model {
     /// The same for what is said only if someone listens.
     pub(super) fn must_note_if_watched(&self, job: &Job, what: What, seen: &mut Seen) {
         if seen.is_watched {
-            self.must_note(job, what, seen);
+            self.must_tell(job, self.now, Reach::Watchers, what, seen);
         }
     }
 

@@ -20,7 +20,7 @@ mod works;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use gearhouse::engine::{Drain, Origin, Outcome, Reason, Settings, Standing, What};
+use gearhouse::engine::{Drain, Origin, Outcome, Reason, Retirement, Settings, Standing, What};
 use gearhouse::types::{ConnId, Timestamp};
 
 pub use self::keeping::Safe;
@@ -183,7 +183,7 @@ impl Model {
 
     fn come_due(&mut self, when: Timestamp, number: u64, seen: &mut Seen) {
         if self.over_index_of(number).is_some() {
-            return self.retire(number, seen);
+            return self.retire(number, Retirement::Time, seen);
         }
         let Some(index) = self.index_of(number) else {
             // It may have made room for another one.
@@ -199,7 +199,10 @@ impl Model {
                 let reason = if run.is_silent() { Reason::LeaseExpired } else { Reason::TimedOut };
                 self.put_back(number, reason, seen);
             }
-            State::Delayed(_) => self.make_ready(index, seen),
+            State::Delayed(_) => {
+                self.must_note(job, What::Due, seen);
+                self.make_ready(index, seen);
+            }
             State::Ready => {
                 let (waiting, handle) = (job.waiting.clone(), self.job_handle(index));
                 self.finish(index, Outcome::Failed(Reason::Expired), None, seen);

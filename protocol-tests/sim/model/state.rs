@@ -92,6 +92,9 @@ pub struct Run {
     pub lease: Option<Duration>,
     /// When its worker last showed that it is alive.
     pub heard: Timestamp,
+    /// The second in which its progress was last written into the log, and whether there was more since.
+    pub noted: u64,
+    pub has_untold: bool,
     pub is_cancelled: bool,
 }
 

@@ -80,6 +80,8 @@ impl Model {
             limit: timeout.map(|timeout| now.after(timeout)),
             lease: rules.lease,
             heard: now,
+            noted: now.as_secs(),
+            has_untold: false,
             is_cancelled: false,
         });
         job.patience = None;
@@ -190,7 +192,18 @@ impl Model {
                 let numbers = (number(&numerator), number(&denominator));
                 self.jobs[index].numbers = numbers;
                 let numbers = StatusNumbers { numerator: numbers.0, denominator: numbers.1 };
-                self.must_note_if_watched(&self.jobs[index], What::Progress(numbers), seen);
+                let (now, start) =
+                    (self.now.as_secs(), self.jobs[index].last_start.expect("it runs").as_secs());
+                let State::Running(run) = &mut self.jobs[index].state else { unreachable!("it runs") };
+                // One in each hundredth of its time, and in each second.
+                let is_due = now - run.noted > (now - start) / 100;
+                run.has_untold = !is_due;
+                if is_due {
+                    run.noted = now;
+                    self.must_note(&self.jobs[index], What::Progress(numbers), seen);
+                } else {
+                    self.must_note_if_watched(&self.jobs[index], What::Progress(numbers), seen);
+                }
                 let [numerator, denominator] = [numerator, denominator]
                     .map(|text| if text.is_empty() { Bytes::from_static(b"0") } else { text });
                 [numerator, denominator].join(&0).into()

@@ -67,6 +67,10 @@ pub struct JobRow {
     pub deadline: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
+    /// The serial number of the last beginning in its log, if that is under way or only told here.
+    pub start_serial: Option<u64>,
+    /// That of its end, if only this tells of it.
+    pub end_serial: Option<u64>,
     /// Why it failed.
     pub reason: Option<Reason>,
     /// Until when it is kept after its end.
@@ -173,6 +177,8 @@ impl Engine {
             last_start: job.last_start(),
             deadline,
             ended: over.map(|over| over.at),
+            start_serial: job.start_serial(),
+            end_serial: None,
             reason: over.and_then(|over| match over.outcome {
                 Outcome::Failed(reason) => Some(reason),
                 Outcome::Succeeded | Outcome::Cancelled => None,
@@ -191,6 +197,10 @@ impl Engine {
     }
 
     pub(super) fn to_recent_row(&self, recent: &Recent) -> JobRow {
+        let gone = || {
+            let address = recent.address?;
+            Some(WorkerRef { id: recent.worker, address, client_id: Box::default() })
+        };
         JobRow {
             id: recent.id,
             handle: self.handle(recent.id).to_string(),
@@ -201,10 +211,12 @@ impl Engine {
             background: recent.kept,
             submitted: Some(recent.submitted).filter(|submitted| submitted.as_micros() > 0),
             due: None,
-            first_start: Some(recent.started).filter(|_| recent.attempts == 1),
+            first_start: Some(recent.first_start),
             last_start: Some(recent.started),
             deadline: None,
             ended: Some(recent.ended),
+            start_serial: Some(recent.serials[0]),
+            end_serial: Some(recent.serials[1]),
             reason: None,
             kept_until: None,
             attempts: recent.attempts,
@@ -212,8 +224,8 @@ impl Engine {
             reducer: Box::default(),
             terms: Terms::default(),
             result_size: Some(u64::from(recent.result_len)),
-            progress: None,
-            worker: self.to_worker_ref(recent.worker),
+            progress: (recent.numbers != StatusNumbers::default()).then_some(recent.numbers),
+            worker: self.to_worker_ref(recent.worker).or_else(gone),
             waiting_clients: 0,
             payload_size: recent.payload_len,
         }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use crate::broker::{Broker, Sink, Sinks, run_timer, turn};
 use crate::clock::Clock;
 use crate::config::{Config, HttpConfig};
-use crate::engine::{Drain, Seed};
+use crate::engine::{Deed, Drain, Seed};
 use crate::history::{Bounds, History};
 use crate::http::{Facts, Http, Opened, StartError};
 use crate::net::{Door, Rules, accept, bind};
@@ -217,6 +217,9 @@ fn open(
     let traces = traces.transpose()?;
     let sinks = Sinks {
         log: history.clone().map(|history| -> Sink { Box::new(move |note| history.note(note.into())) }),
+        audit: history.clone().map(|history| -> Box<dyn Fn(Deed) + Send + Sync> {
+            Box::new(move |deed| history.audit(deed.into()))
+        }),
         traces: traces.clone().map(|traces| -> Sink { Box::new(move |note| traces.take(note)) }),
     };
     let seed = Seed {

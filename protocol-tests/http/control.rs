@@ -240,3 +240,53 @@ fn it_takes_an_operator_and_only_for_the_functions_of_its_token() {
     let page = submitter.look("/api/v1/audit?limit=3");
     assert!(page["next"].is_string() && page["items"][0]["at"].is_string(), "{page}");
 }
+
+#[test]
+fn what_was_answered_is_in_the_audit_and_the_log_of_a_server_that_is_killed_then() {
+    let files = tempfile::tempdir().unwrap();
+    let options = ["--data-dir", text(files.path())];
+    let (mut server, mut api) = serve(&options);
+    let job = api.submit(&json!({"function": "f"}));
+    for action in ["hold", "release", "cancel", "retry"] {
+        api.send("POST", &format!("/api/v1/jobs/{job}/{action}"), &[], b"").ok();
+        server.signal(nix::sys::signal::Signal::SIGKILL);
+        server.wait();
+        (server, api) = serve(&options);
+        assert_eq!(api.look("/api/v1/audit?limit=1")["items"][0]["action"], action);
+    }
+    let log = api.all(&format!("/api/v1/jobs/{job}/log"));
+    let words: Vec<_> = log.iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert_eq!(words, ["submitted", "held", "released", "cancelled", "retried"]);
+}
+
+#[test]
+fn the_audit_tells_to_what_something_was_set_and_what_text_commands_changed() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let headers = [("content-type", "application/json")];
+    api.send("PUT", "/api/v1/policies/img.*", &headers, b"{\"attempts\": 3}").ok();
+    api.send("PATCH", "/api/v1/policies/img.*", &headers, b"{\"attempts\": null, \"lease\": 9}").ok();
+    let job = server.connect().submit_bg("f", "", b"x");
+    let mut admin = server.connect();
+    for command in [
+        &*format!("cancel job {job}"),
+        "maxqueue f 10 20",
+        "create function g",
+        "drop function g",
+        "drop function nowhere",
+        "status",
+    ] {
+        admin.admin(command);
+    }
+    let told = |audit: &Value| ["action", "target", "outcome"].map(|field| audit[field].clone());
+    let all = api.all("/api/v1/audit");
+    let expected = [
+        ["drop function", "g", "done"],
+        ["create function", "g", "done"],
+        ["maxqueue", "f 10 20 none", "done"],
+        ["cancel", &job, "done"],
+        ["change policy", "img.*", "done: {\"attempts\":null,\"lease\":9}"],
+        ["set policy", "img.*", "done: {\"attempts\":3}"],
+    ];
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), expected.map(|audit| audit.map(|text| json!(text))));
+    assert_eq!(all[0]["who"], "127.0.0.1 (text protocol)");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Broker, turn};
-use crate::engine::{Drain, Load, Note, Output, Record};
+use crate::engine::{Deed, Drain, Load, Note, Output, Record};
 use crate::outbox::{End, Entry, Outbox};
 use crate::protocol::{LARGE, Refusal, Response};
 use crate::types::{ConnId, JobId, RecordNo};
@@ -32,6 +32,7 @@ struct Rare {
     /// Large ones: their memory may be given back to the system, page by page.
     discarded: Vec<Bytes>,
     notes: Vec<Note>,
+    deeds: Vec<Deed>,
 }
 
 impl<'a> Delivery<'a> {
@@ -49,11 +50,12 @@ impl<'a> Delivery<'a> {
             storage.log.signal();
         }
         if let Some(rare) = self.rare {
-            let Rare { to_load, discarded, notes } = *rare;
+            let Rare { to_load, discarded, notes, deeds } = *rare;
             if let Some(storage) = self.broker.storage.as_ref().filter(|_| !to_load.is_empty()) {
                 storage.load(to_load);
             }
             self.broker.feed.publish(notes);
+            self.broker.feed.audit(deeds);
             drop(discarded);
         }
         self.shutdown
@@ -143,6 +145,10 @@ impl Output for Delivery<'_> {
 
     fn note(&mut self, note: Note) {
         self.rare().notes.push(note);
+    }
+
+    fn audit(&mut self, deed: Deed) {
+        self.rare().deeds.push(deed);
     }
 
     fn close(&mut self, conn: ConnId, reason: &'static str) {

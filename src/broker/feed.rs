@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
 
-use crate::engine::{Note, Reach, Reason, What, Worker};
+use crate::engine::{Deed, Note, Reach, Reason, What, Worker};
 use crate::protocol::Handle;
 
 /// Notes that a watcher may be behind.
@@ -21,6 +21,8 @@ pub type Sink = Box<dyn Fn(Note) + Send + Sync>;
 pub struct Sinks {
     /// For jobs' logs: what a job's own fields do not tell.
     pub log: Option<Sink>,
+    /// For the audit: what text commands changed.
+    pub audit: Option<Box<dyn Fn(Deed) + Send + Sync>>,
     /// For traces: ends of jobs and of attempts. Counts as someone who watches.
     pub traces: Option<Sink>,
 }
@@ -99,6 +101,12 @@ impl Feed {
         }
     }
 
+    pub fn audit(&self, deeds: Vec<Deed>) {
+        if let Some(audit) = self.sinks.get().and_then(|sinks| sinks.audit.as_ref()) {
+            deeds.into_iter().for_each(audit);
+        }
+    }
+
     /// An operator who looks at the server's log learns which worker to look at.
     fn say_silent(&self, note: &Note) {
         if let What::AttemptEnded { reason: Reason::LeaseExpired, worker, .. } = &note.what {
@@ -164,7 +172,7 @@ mod tests {
         let told: Arc<Mutex<Vec<Note>>> = Arc::default();
         let sinks = {
             let told = told.clone();
-            Sinks { log: Some(Box::new(move |note| told.lock().unwrap().push(note))), traces: None }
+            Sinks { log: Some(Box::new(move |note| told.lock().unwrap().push(note))), ..Sinks::default() }
         };
         let (now, seed) = (Timestamp::from_secs(9), Seed { first_job: JobId(1), hash: 1 });
         let read = AtomicU64::new(0);

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::job::Job;
 use super::peer::Peer;
 use super::unique::Key;
-use super::{Action, Drain, Engine, Output, Record, Retirement, Undone, reply};
+use super::{Action, Deed, Drain, Engine, Output, Record, Retirement, Undone, reply};
 use crate::protocol::{Admin, Handle, Listing, MaxQueue, Refusal, Response};
-use crate::types::{ConnId, JobId, Priority, RecordNo};
+use crate::types::{ConnId, JobId, Printable, Priority, RecordNo};
 
 const HELP: &str = "\
 status                            functions: name, jobs, running, workers\n\
@@ -31,6 +31,7 @@ shutdown [graceful]               ends the server; graceful: when no job is left
 
 impl Engine {
     pub(super) fn admin(&mut self, conn: ConnId, admin: Admin, out: &mut impl Output) {
+        let change = to_change(&admin);
         let answer = match admin {
             Admin::List(listing) => {
                 let mut text = Vec::new();
@@ -62,6 +63,11 @@ impl Engine {
                 return reply(out, conn, Response::Text(&text));
             }
         };
+        if let Some((action, target)) = change.filter(|_| answer.text.starts_with("OK"))
+            && let Some(peer) = self.peers.get(conn)
+        {
+            out.audit(Deed { at: self.now, address: peer.address, action, target });
+        }
         out.send(conn, answer.after, Response::Text(answer.text.as_bytes()));
     }
 
@@ -194,6 +200,22 @@ impl Engine {
         out.shutdown(if drain { Drain::Queued } else { Drain::Running });
         "OK\r\n".into()
     }
+}
+
+/// What a command would change, for the audit.
+fn to_change(admin: &Admin) -> Option<(&'static str, String)> {
+    let text = |name: &Bytes| Printable(name).to_string();
+    Some(match admin {
+        Admin::MaxQueue { function, limits } => {
+            let limits = limits.map(|limit| limit.map_or("none".to_owned(), |limit| limit.to_string()));
+            ("maxqueue", format!("{} {}", text(function), limits.join(" ")))
+        }
+        Admin::CreateFunction(function) => ("create function", text(function)),
+        Admin::DropFunction(function) => ("drop function", text(function)),
+        Admin::CancelJob(handle) => ("cancel", text(handle)),
+        Admin::Shutdown { drain } => ("shutdown", if *drain { "graceful" } else { "" }.to_owned()),
+        _ => return None,
+    })
 }
 
 /// Why a function was not dropped.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::protocol::{Refusal, Response};
-use crate::types::{ConnId, JobId, RecordNo};
+use crate::types::{ConnId, IpAddr, JobId, RecordNo, Timestamp};
 
 use super::{Note, Record};
 
@@ -65,11 +65,27 @@ pub trait Output {
     /// Tells what happened to a job, for its log and those who watch.
     fn note(&mut self, _note: Note) {}
 
+    /// Tells what a text command changed, for the audit.
+    fn audit(&mut self, _deed: Deed) {}
+
     /// Ends a connection, once what was sent to it has left.
     fn close(&mut self, conn: ConnId, reason: &'static str);
 
     /// Asks for the server's end, on behalf of the text command `shutdown`.
     fn shutdown(&mut self, drain: Drain);
+}
+
+/// What a text command changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// When.
+    pub at: Timestamp,
+    /// Where the command came from.
+    pub address: IpAddr,
+    /// The command.
+    pub action: &'static str,
+    /// What it named, and to what that was set.
+    pub target: String,
 }
 
 /// What of a job is on disk only and needed.

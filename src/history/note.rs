@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::Entry;
-use crate::engine::{Note, Outcome, What, Worker};
+use super::{Audit, Entry};
+use crate::engine::{Deed, Note, Outcome, What, Worker};
 use crate::types::{Priority, Timestamp};
 
 /// The kind of entries that are JSON.
@@ -15,6 +15,14 @@ impl From<Note> for Entry {
     fn from(note: Note) -> Self {
         let data = serde_json::to_vec(&fields(&note.what)).unwrap_or_default();
         Entry { job: note.job, serial: note.serial, kind: JSON, data }
+    }
+}
+
+impl From<Deed> for Audit {
+    fn from(deed: Deed) -> Self {
+        let Deed { at, address, action, target } = deed;
+        let (who, action) = (format!("{address} (text protocol)"), action.to_owned());
+        Audit { serial: 0, time: at, who, action, target, outcome: "done".to_owned() }
     }
 }
 

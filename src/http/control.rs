@@ -222,8 +222,10 @@ async fn act(
 }
 
 /// The answer may be given now: what it tells of is safe.
-async fn safe(broker: &Broker, record: RecordNo) -> Result<(), Problem> {
-    broker.safe(record).await.map_err(Problem::from)
+async fn safe(shared: &Shared, broker: &Broker, record: RecordNo) -> Result<(), Problem> {
+    let safe = broker.safe(record).await;
+    shared.written().await;
+    safe.map_err(Problem::from)
 }
 
 fn to_done(handle: String, result: Result<Did, Undone>) -> Done {
@@ -249,7 +251,7 @@ async fn one(
         Err(undone) => format!("not done: {undone}"),
     };
     shared.note_audit(caller, word(action), row.handle.clone(), said);
-    safe(broker, record).await?;
+    safe(shared, broker, record).await?;
     match result {
         Ok(_) => json(StatusCode::OK, &to_done(row.handle, result)),
         Err(Undone::Unknown) => Err(no_job(name)),
@@ -421,7 +423,7 @@ async fn on_named(
         target.push_str(&format!(" and {more} more"));
     }
     note(shared, caller, action, target, &results);
-    safe(broker, last).await?;
+    safe(shared, broker, last).await?;
     Ok(many_done(results.len(), results, None))
 }
 
@@ -483,7 +485,7 @@ async fn on_found(
     if !results.is_empty() {
         note(shared, caller, action, target, &results);
     }
-    safe(broker, last).await?;
+    safe(shared, broker, last).await?;
     Ok(many_done(results.len(), results, page.next))
 }
 

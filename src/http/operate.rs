@@ -17,6 +17,9 @@ use crate::history::Audit;
 use crate::protocol::Refusal;
 use crate::types::{RecordNo, Timestamp};
 
+/// Most bytes that the audit has of what was said: a schedule may have a large payload.
+const MOST_SAID: usize = 2000;
+
 /// An operator at work.
 pub(super) struct Desk {
     pub caller: Caller,
@@ -68,9 +71,20 @@ impl Desk {
         &self,
         action: &str,
         target: &[u8],
+        done: (Result<T, Refusal>, RecordNo),
+    ) -> Result<T, Problem> {
+        self.done_as("done", action, target, done).await
+    }
+
+    /// The same, with what is noted if it was done.
+    pub async fn done_as<T>(
+        &self,
+        outcome: &str,
+        action: &str,
+        target: &[u8],
         (done, record): (Result<T, Refusal>, RecordNo),
     ) -> Result<T, Problem> {
-        self.note(action, target, done.as_ref().map_or_else(|refusal| refusal.text.as_ref(), |_| "done"));
+        self.note(action, target, done.as_ref().map_or_else(|refusal| refusal.text.as_ref(), |_| outcome));
         let done = done?;
         self.safe(action, target, record).await?;
         Ok(done)
@@ -82,6 +96,7 @@ impl Desk {
         if let Err(refusal) = &safe {
             self.note(action, target, &refusal.text);
         }
+        self.shared.written().await;
         Ok(safe?)
     }
 
@@ -100,4 +115,14 @@ impl Desk {
             });
         }
     }
+}
+
+/// What is noted of a change: these fields were said.
+pub(super) fn to_outcome(said: &Map<String, Value>) -> String {
+    let mut text = serde_json::to_string(said).unwrap_or_default();
+    if text.len() > MOST_SAID {
+        text.truncate(text.floor_char_boundary(MOST_SAID));
+        text.push('…');
+    }
+    format!("done: {text}")
 }

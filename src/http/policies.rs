@@ -16,7 +16,7 @@ use super::access::Reader;
 use super::answer::{json, polled};
 use super::body;
 use super::document::NewPolicy;
-use super::operate::Desk;
+use super::operate::{Desk, to_outcome};
 use super::page::{self, Cursor};
 use super::params::{KnownTag, Name, Params};
 use super::problem::{Described, Kind, Problem};
@@ -159,8 +159,10 @@ async fn get(
 async fn put(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let pattern = text(&name)?;
     desk.must_see(pattern.as_bytes())?;
-    let policy = parse(desk.read(body::JSON, &headers, body).await?)?;
-    set(&desk, "set policy", pattern, policy).await
+    let said = desk.read(body::JSON, &headers, body).await?;
+    let outcome = to_outcome(&said);
+    let policy = parse(said)?;
+    set(&desk, "set policy", &outcome, pattern, policy).await
 }
 
 /// Change some values of the policy for a pattern
@@ -176,6 +178,7 @@ async fn patch(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result
     let pattern = text(&name)?;
     desk.must_see(pattern.as_bytes())?;
     let changes = desk.read(body::PATCH, &headers, body).await?;
+    let outcome = to_outcome(&changes);
     // From here to the change nothing is waited for: no other request comes between.
     let policy = desk.broker.view(|engine| engine.operator_policy(pattern).cloned()).unwrap_or_default();
     let mut values = to_map(&policy);
@@ -189,7 +192,7 @@ async fn patch(desk: Desk, name: Name, headers: HeaderMap, body: Body) -> Result
         }
     }
     let policy = parse(values)?;
-    set(&desk, "change policy", pattern, policy).await
+    set(&desk, "change policy", &outcome, pattern, policy).await
 }
 
 /// Lift the policy for a pattern
@@ -319,9 +322,15 @@ async fn set_paused(desk: Desk, name: Name, paused: bool) -> Result<Response, Pr
     json(StatusCode::OK, &Paused { function: function.to_owned(), paused, unknown })
 }
 
-async fn set(desk: &Desk, action: &str, pattern: &str, policy: Policy) -> Result<Response, Problem> {
+async fn set(
+    desk: &Desk,
+    action: &str,
+    outcome: &str,
+    pattern: &str,
+    policy: Policy,
+) -> Result<Response, Problem> {
     let done = desk.broker.set_policy(desk.now(), pattern, Some(policy.clone()));
-    desk.done(action, pattern.as_bytes(), done).await?;
+    desk.done_as(outcome, action, pattern.as_bytes(), done).await?;
     if policy == Policy::default() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

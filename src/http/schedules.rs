@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::access::{Caller, Reader};
 use super::answer::{json, polled};
 use super::body;
-use super::operate::Desk;
+use super::operate::{Desk, to_outcome};
 use super::page::{self, Cursor as _, gather};
 use super::params::{KnownTag, Name, Params, Search};
 use super::problem::{Described, Kind, Problem};
@@ -351,9 +351,10 @@ fn decode(field: &str, value: Value) -> Result<Bytes, Problem> {
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn create(desk: Desk, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let said = desk.read(body::JSON, &headers, body).await?;
+    let outcome = to_outcome(&said);
     let mut parts = Parts::default();
     parts.change(said)?;
-    let (made, is_new) = store(&desk, "create schedule", None, parts).await?;
+    let (made, is_new) = store(&desk, "create schedule", &outcome, None, parts).await?;
     let location = HeaderValue::try_from(format!("/api/v1/schedules/{}", made.handle));
     let mut response = json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &made)?;
     if let Ok(location) = location {
@@ -372,10 +373,11 @@ async fn create(desk: Desk, headers: HeaderMap, body: Body) -> Result<Response, 
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn put(desk: Desk, Name(name): Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let said = desk.read(body::JSON, &headers, body).await?;
+    let outcome = to_outcome(&said);
     let (id, _) = find(&desk.broker, &desk.caller, &name)?;
     let mut parts = Parts::default();
     parts.change(said)?;
-    json(StatusCode::OK, &store(&desk, "change schedule", Some(id), parts).await?.0)
+    json(StatusCode::OK, &store(&desk, "change schedule", &outcome, Some(id), parts).await?.0)
 }
 
 /// Change some of a schedule
@@ -388,18 +390,20 @@ async fn put(desk: Desk, Name(name): Name, headers: HeaderMap, body: Body) -> Re
         (status = "default", description = "A problem", body = Described, content_type = "application/problem+json")))]
 async fn patch(desk: Desk, Name(name): Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let said = desk.read(body::PATCH, &headers, body).await?;
+    let outcome = to_outcome(&said);
     // From here to the change nothing is waited for: no other request comes between.
     let (id, _) = find(&desk.broker, &desk.caller, &name)?;
     let (plan, spec) = desk.broker.view(|engine| engine.schedule_parts(id)).ok_or_else(|| unknown(&name))?;
     let mut parts = Parts::of(plan, &spec);
     parts.change(said)?;
-    json(StatusCode::OK, &store(&desk, "change schedule", Some(id), parts).await?.0)
+    json(StatusCode::OK, &store(&desk, "change schedule", &outcome, Some(id), parts).await?.0)
 }
 
 /// The schedule as it is then, and whether there was none before.
 async fn store(
     desk: &Desk,
     action: &str,
+    outcome: &str,
     id: Option<JobId>,
     parts: Parts,
 ) -> Result<(Schedule, bool), Problem> {
@@ -411,7 +415,7 @@ async fn store(
     };
     let put = desk.broker.put_schedule(desk.now(), id, plan, spec);
     let row = put.0.as_ref().ok().and_then(|put| desk.broker.view(|engine| engine.schedule_row(put.id)));
-    let put = desk.done(action, target.as_bytes(), put).await?;
+    let put = desk.done_as(outcome, action, target.as_bytes(), put).await?;
     row.map(|row| (row.into(), put.is_new)).ok_or_else(|| unknown(target.as_bytes()))
 }
 

@@ -119,6 +119,18 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Returns when the history has what came before this, or cannot have it: what operators are told is done, and who did it,
+    /// outlives a server that is killed then.
+    pub async fn written(&self) {
+        let history = self.opened.get().and_then(|opened| opened.history.clone());
+        if let Some(history) = history {
+            // It only waits; and what a panic would take along was taken down before.
+            let _ = tokio::task::spawn_blocking(move || history.flush_within(FLUSH)).await;
+        }
+    }
+}
+
 /// Reads in the history, of which all is written that came before this. Off this thread: it reads a file.
 pub(super) async fn read_history<T: Send + 'static>(
     history: Arc<History>,

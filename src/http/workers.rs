@@ -213,7 +213,7 @@ async fn stop(desk: Desk, name: Name) -> Result<Response, Problem> {
         return Err(Problem::new(Kind::CONFLICT, detail));
     }
     let is_done = desk.broker.stop_worker(desk.now(), ConnId(found.id));
-    tell(&desk, "stop worker", &name, is_done, &Connection { draining: true, ..found })
+    tell(&desk, "stop worker", &name, is_done, &Connection { draining: true, ..found }).await
 }
 
 /// End a connection at once
@@ -226,10 +226,10 @@ async fn stop(desk: Desk, name: Name) -> Result<Response, Problem> {
 async fn disconnect(desk: Desk, name: Name) -> Result<Response, Problem> {
     let found = find_whole(&desk, &name)?;
     let is_done = desk.broker.disconnect(desk.now(), ConnId(found.id));
-    tell(&desk, "disconnect worker", &name, is_done, &found)
+    tell(&desk, "disconnect worker", &name, is_done, &found).await
 }
 
-fn tell(
+async fn tell(
     desk: &Desk,
     action: &str,
     name: &Name,
@@ -240,5 +240,6 @@ fn tell(
         return Err(unknown(name));
     }
     desk.note(action, format!("{} {}", found.id, found.address).as_bytes(), "done");
+    desk.shared.written().await;
     json(StatusCode::OK, found)
 }

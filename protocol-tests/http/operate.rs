@@ -247,6 +247,7 @@ fn the_load_of_the_last_seconds_is_told() {
     let mut worker = server.connect();
     let handle = peer.submit_bg("f", "", b"x");
     worker.can_do("f");
+    worker.can_do("g");
     worker.take_job();
     worker.complete(&handle, b"");
     peer.submit_bg("f", "", b"x");
@@ -263,6 +264,11 @@ fn the_load_of_the_last_seconds_is_told() {
     let busy = steps.iter().find(|step| step["succeeded"] == 1).unwrap();
     assert_eq!((&busy["wait"]["count"], &busy["run"]["count"]), (&json!(1), &json!(1)), "{busy}");
     assert!(!api.look("/api/v1/load?step=10")["items"].as_array().unwrap().is_empty());
+    let all = api.look("/api/v1/load?from=1970-01-01T00:00:00Z");
+    assert_eq!(all["step"], 1, "{all}");
+    assert_eq!(all["items"].as_array().unwrap().last().unwrap()["workers"], 1, "{all}");
+    api.get("/api/v1/load?function=nowhere").expect_problem(404, "not-found");
+    api.get("/api/v1/load?function=f*").expect_problem(422, "invalid");
     api.get("/api/v1/load?from=yesterday").expect_problem(422, "invalid");
     api.get("/api/v1/load?step=0").expect_problem(422, "invalid");
 }

@@ -38,6 +38,7 @@ impl Engine {
         if ties.abilities.len() >= self.settings.max_abilities {
             return out.close(conn, "it registered more functions than allowed");
         }
+        self.workers += usize::from(ties.abilities.is_empty());
         ties.insert(function, timeout);
         let entry = self.functions.change(function);
         entry.workers += 1;
@@ -68,6 +69,7 @@ impl Engine {
     fn unregister(&mut self, conn: ConnId, function: FunctionId, out: &mut impl Output) {
         let Some(peer) = self.peers.get_mut(conn) else { return };
         let Some(ability) = peer.ties_mut().remove(function) else { return };
+        self.workers -= usize::from(peer.ties().abilities.is_empty());
         let entry = self.functions.change(function);
         entry.workers -= 1;
         if let Stand::Line(key) = ability.stand {

@@ -120,11 +120,12 @@ impl Engine {
     }
 
     fn check_peers(&self) {
-        let mut workers = 0;
+        let (mut workers, mut registered) = (0, 0);
         let mut woken = 0;
         for (conn, peer) in self.peers.from(crate::types::ConnId(0)) {
             let ties = peer.ties();
-            workers += ties.abilities.len();
+            registered += ties.abilities.len();
+            workers += usize::from(!ties.abilities.is_empty());
             let in_line = ties.abilities.values().filter(|ability| matches!(ability.stand, Stand::Line(_)));
             assert_eq!(
                 in_line.count() + ties.absent.len(),
@@ -153,8 +154,9 @@ impl Engine {
             }
         }
         let functions: Vec<_> = self.functions.after(None).map(|(_, function)| function).collect();
+        assert_eq!(workers, self.workers, "connections that can do something");
         assert_eq!(
-            workers,
+            registered,
             functions.iter().map(|function| function.workers).sum::<usize>(),
             "registrations"
         );

@@ -106,6 +106,8 @@ pub struct Engine {
     chance: FixedState,
     usage: Usage,
     running: usize,
+    /// Connections that can do something.
+    workers: usize,
     draining: Option<Drain>,
 }
 
@@ -145,6 +147,7 @@ impl Engine {
             chance: FixedState::with_seed(seed.first_job.0),
             usage: Usage::default(),
             running: 0,
+            workers: 0,
             draining: None,
             settings,
         }

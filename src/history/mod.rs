@@ -20,6 +20,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 pub use self::note::fields;
+pub use self::read::Steps;
 pub use self::sample::{Events, Gauge, Level, Sample, Second};
 pub use self::write::Facts;
 

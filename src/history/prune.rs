@@ -13,6 +13,12 @@ const ROWS: i64 = 1000;
 /// Pages that are given back with one transaction.
 const PAGES: i64 = 256;
 
+/// The first period of which the load is kept in a grain, if it is to be kept from this second on. A period goes as a whole,
+/// when all of it is old; and one more stays, so that who asks for all of the time that is promised is told it as it passes.
+pub(super) fn first_period(grain: u64, from: u64) -> u64 {
+    (from / (grain * PERIOD)).saturating_sub(1)
+}
+
 /// Transactions between two looks for functions that have no rows any more.
 const SELDOM: u32 = 1000;
 
@@ -39,9 +45,11 @@ impl Prune {
         let audits = "DELETE FROM audit WHERE serial IN (SELECT serial FROM audit ORDER BY serial LIMIT ?1) AND time < ?2";
         transaction.prepare_cached(audits)?.execute(params![ROWS, key(before(self.bounds.audits))])?;
         for (grain, span) in GRAINS.into_iter().zip(self.bounds.load) {
-            // A period goes as a whole, when all of it is old.
-            let first = Timestamp::from_micros(before(span)).as_secs() / (grain * PERIOD);
-            delete_load(transaction, grain, first)?;
+            delete_load(
+                transaction,
+                grain,
+                first_period(grain, Timestamp::from_micros(before(span)).as_secs()),
+            )?;
         }
         if size(transaction)? > self.bounds.file {
             self.shrink(transaction)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::load::{COARSE, FINE, GRAINS, MIDDLE, PERIOD};
+use super::prune::first_period;
 use super::sample::{Level, Sample};
 use super::write::key;
 use super::{Audit, Entry, History, HistoryError, lock};
@@ -12,6 +13,15 @@ use crate::types::{JobId, Timestamp};
 
 /// Most samples that are returned at once; a longer range is told in longer steps.
 const MOST_SAMPLES: u64 = 10_000;
+
+/// Load of a stretch of time.
+#[derive(Debug)]
+pub struct Steps {
+    /// Seconds of a step.
+    pub step: u64,
+    /// Those in which the server ran, oldest first.
+    pub samples: Vec<Sample>,
+}
 
 /// What is known of one function between two moments, in one grain.
 struct Piece {
@@ -60,6 +70,16 @@ impl History {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Whether there is load of this function.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn knows(&self, function: &[u8]) -> Result<bool, HistoryError> {
+        let connection = lock(&self.connection);
+        let mut find = connection.prepare_cached("SELECT 1 FROM function WHERE name = ?1")?;
+        Ok(find.exists([function])?)
+    }
+
     /// Load of a function between two moments, in steps of so many seconds; an empty name: of the whole server.
     ///
     /// Where no grain is kept that fine the steps are as long as it is, and so that there are not too many. Steps in which
@@ -73,7 +93,7 @@ impl History {
         from: Timestamp,
         to: Timestamp,
         step: u64,
-    ) -> Result<Vec<Sample>, HistoryError> {
+    ) -> Result<Steps, HistoryError> {
         // The rows that are not written yet are the newest; taken first, so that none is missed meanwhile.
         let pending: Vec<_> = {
             let load = lock(&self.load);
@@ -83,13 +103,16 @@ impl History {
                 .cloned()
                 .collect()
         };
-        let (from, to) = (from.as_secs(), to.as_secs());
         let connection = lock(&self.connection);
-        let Some(end) = last_second(&connection, pending.last().map(|row| row.begins))? else {
-            return Ok(Vec::new());
+        let first = first_second(&connection)?.or_else(|| pending.first().map(|row| row.begins));
+        let last = last_second(&connection, pending.last().map(|row| row.begins))?;
+        let Some((first, end)) = first.zip(last) else {
+            return Ok(Steps { step: step.max(1), samples: Vec::new() });
         };
+        // Not more than is known at all: it would only be told in longer steps.
+        let (from, to) = (from.as_secs().max(first), to.as_secs().min(end));
         let step = step.max(1).max(to.saturating_sub(from).div_ceil(MOST_SAMPLES));
-        let pieces = self.pieces(from, to.min(end), step, end);
+        let pieces = self.pieces(from, to, step, end);
         let step =
             pieces.iter().map(|piece| piece.grain).max().map_or(step, |grain| step.next_multiple_of(grain));
         let mut buckets: BTreeMap<u64, Sample> = BTreeMap::new();
@@ -106,13 +129,15 @@ impl History {
             }
             gather(&piece, &ran, &own, step, &mut buckets);
         }
-        Ok(buckets.into_values().collect())
+        Ok(Steps { step, samples: buckets.into_values().collect() })
     }
 
     /// Which grain tells what of a range.
     fn pieces(&self, from: u64, to: u64, step: u64, now: u64) -> Vec<Piece> {
-        let kept =
-            |index: usize| now.saturating_sub(self.bounds.load[index].as_secs()).next_multiple_of(COARSE);
+        let kept = |index: usize| {
+            let from = now.saturating_sub(self.bounds.load[index].as_secs());
+            first_period(GRAINS[index], from) * GRAINS[index] * PERIOD
+        };
         // What is not yet in rows of the middle and the coarse grain.
         let (middle, coarse) = (now / MIDDLE * MIDDLE, now / COARSE * COARSE);
         let fine_from = if step < MIDDLE { kept(0).min(middle) } else { middle };
@@ -123,6 +148,19 @@ impl History {
             bounds.map(|(grain, first, end)| Piece { grain, from: from.max(first), to: to.min(end) });
         pieces.into_iter().filter(|piece| piece.from < piece.to).collect()
     }
+}
+
+/// The beginning of what is written.
+fn first_second(connection: &Connection) -> Result<Option<u64>, HistoryError> {
+    let find = "SELECT min(begins) FROM load WHERE grain = ?1
+        AND period = (SELECT min(period) FROM load WHERE grain = ?1)";
+    let mut statement = connection.prepare_cached(find)?;
+    let mut first = None;
+    for grain in GRAINS {
+        let begins: Option<i64> = statement.query_row([key(grain)], |row| row.get(0))?;
+        first = first.into_iter().chain(begins.map(i64::unsigned_abs)).min();
+    }
+    Ok(first)
 }
 
 /// The end of what is known: after the last second that the server ran.

@@ -25,7 +25,7 @@ pub struct Level {
     pub running: u64,
     /// Jobs that are not due yet.
     pub scheduled: u64,
-    /// Workers.
+    /// Workers: connections that registered the function; of the whole server: that registered any.
     pub workers: u64,
     /// Since when the first of the jobs that may be handed out could be.
     pub oldest: Option<Timestamp>,
@@ -38,7 +38,7 @@ pub struct Events {
     pub submitted: u64,
     /// Jobs that ended well.
     pub succeeded: u64,
-    /// Jobs that ended otherwise.
+    /// Jobs that failed.
     pub failed: u64,
     /// How long jobs waited that were handed out.
     pub wait: Histogram,

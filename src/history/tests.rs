@@ -92,7 +92,7 @@ impl World {
     fn check(&self, history: &History, from: u64, to: u64, step: u64) {
         for function in [b"".as_slice(), b"a", b"b", b"c"] {
             let (start, end) = (Timestamp::from_secs(from), Timestamp::from_secs(to));
-            let found = history.load(function, start, end, step).unwrap();
+            let found = history.load(function, start, end, step).unwrap().samples;
             let expected = self.expected(function, from, to, step);
             let found: BTreeMap<u64, Sample> =
                 found.into_iter().map(|sample| (sample.at.as_secs(), sample)).collect();
@@ -122,7 +122,11 @@ fn load_is_what_a_naive_history_tells_in_every_grain() {
         // A range that ends where nothing is known yet, and one before anything was.
         world.check(&history, begin + 500, end + 100, 1);
         assert!(
-            history.load(b"a", Timestamp::default(), Timestamp::from_secs(BEGIN), 60).unwrap().is_empty()
+            history
+                .load(b"a", Timestamp::default(), Timestamp::from_secs(BEGIN), 60)
+                .unwrap()
+                .samples
+                .is_empty()
         );
         history.close();
     }
@@ -143,7 +147,7 @@ fn load_goes_on_where_it_was_after_a_restart_in_the_middle_of_a_step() {
     let history = open(Some(directory.path()));
     let counted = |function: &[u8], step| {
         let (from, to) = (Timestamp::from_secs(BEGIN), Timestamp::from_secs(world.second));
-        let found = history.load(function, from, to, step).unwrap();
+        let found = history.load(function, from, to, step).unwrap().samples;
         let events = found.iter().map(|sample| sample.events.submitted).sum::<u64>();
         (found.iter().map(|sample| sample.seconds).sum::<u64>(), events)
     };
@@ -181,7 +185,8 @@ fn a_function_that_does_nothing_has_no_rows_and_one_that_rests_has_few() {
     assert_eq!(count("SELECT count(*) FROM load"), 10 * 3 * 50 + 3000 + 300 + 10);
     let found = history
         .load(&[b'f', 7], Timestamp::from_secs(BEGIN + 299), Timestamp::from_secs(BEGIN + 2000), 1)
-        .unwrap();
+        .unwrap()
+        .samples;
     assert_eq!(found.len(), 1701);
     assert!(found.iter().all(|sample| sample.workers.last == 5));
     history.close();
@@ -223,15 +228,23 @@ fn what_is_old_goes_grain_by_grain() {
         }
     }
     history.flush();
-    for (grain, most) in [(1, 600 + 300 + 10), (10, 600 + 300 + 1), (300, 67)] {
+    for (grain, most) in [(1, 600 + 600 + 10), (10, 600 + 600 + 1), (300, 67)] {
         let sql = "SELECT count(*) FROM load WHERE grain = ?1";
         let count: i64 = lock(&history.connection).query_row(sql, [grain], |row| row.get(0)).unwrap();
         assert!(count <= most && count >= most / 2, "{count} rows of grain {grain}");
     }
-    // Still there, only coarser.
-    let all =
-        history.load(b"", Timestamp::from_secs(BEGIN), Timestamp::from_secs(BEGIN + 20_000), 1).unwrap();
-    assert_eq!(all.iter().map(|sample| sample.seconds).sum::<u64>(), 20_000);
+    let told = |from, to| history.load(b"", Timestamp::from_secs(from), Timestamp::from_secs(to), 1).unwrap();
+    // Still there, only coarser; also for who asks from the beginning of all times.
+    for all in [told(BEGIN, BEGIN + 20_000), told(0, BEGIN * 2)] {
+        assert_eq!((all.step, all.samples.len()), (300, 20_000 / 300 + 1));
+        assert_eq!(all.samples.iter().map(|sample| sample.seconds).sum::<u64>(), 20_000);
+    }
+    // What is promised by the second is told by the second.
+    let end = BEGIN + 20_000;
+    for late in 0..300 {
+        let fine = told(end - 600 - late, end);
+        assert_eq!((fine.step, fine.samples.len() as u64), (1, 600 + late));
+    }
     history.close();
 }
 

@@ -33,6 +33,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 /// The load over time.
 #[derive(Serialize, ToSchema)]
 struct Load {
+    /// Seconds of a step. More than were asked for where nothing is kept that fine, or there would be more than 10,000.
+    step: u64,
     items: Vec<Step>,
 }
 
@@ -56,7 +58,7 @@ struct Step {
     submitted: u64,
     /// Jobs that ended well.
     succeeded: u64,
-    /// Jobs that ended otherwise.
+    /// Jobs that failed; those that were cancelled are not counted.
     failed: u64,
     /// The largest age of a job that could be handed out, in seconds.
     oldest_age: f64,
@@ -77,7 +79,7 @@ struct Levels<N> {
     running: N,
     /// Jobs that are not due yet.
     scheduled: N,
-    /// Workers of the function; in all: registrations.
+    /// Workers: connections that registered the function, or any.
     workers: N,
 }
 
@@ -148,7 +150,7 @@ impl From<Sample> for Step {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Asked {
-    /// Of this function; without it, of the whole server.
+    /// Of this function, which is or was there; without it, of the whole server.
     function: Option<String>,
     /// From when on; an hour before `to` unless said.
     #[param(format = DateTime)]
@@ -178,11 +180,17 @@ async fn load(
     let history = shared.opened()?.history.clone();
     let history = history.ok_or_else(|| Problem::new(Kind::UNAVAILABLE, "There is no history"))?;
     let function = asked.function.unwrap_or_default();
-    let is_visible =
-        if function.is_empty() { caller.functions().is_empty() } else { caller.sees(function.as_bytes()) };
-    if !is_visible {
+    if function.is_empty() && !caller.functions().is_empty() {
         return Err(Problem::new(Kind::NOT_ALLOWED, "The token is good for some functions only: say which"));
     }
+    if function.contains('*') {
+        return Err(Problem::new(Kind::INVALID, "Name one function: the load of several is not added up"));
+    }
+    if !function.is_empty() && !caller.sees(function.as_bytes()) {
+        return Err(Problem::new(Kind::NOT_ALLOWED, "The token is not good for this function"));
+    }
+    let is_there = function.is_empty()
+        || shared.broker()?.view(|engine| engine.function_row(function.as_bytes()).is_some());
     let to = asked.to.map(|to| moment("to", &to)).transpose()?.unwrap_or_else(|| shared.clock.now());
     let from = asked.from.map(|from| moment("from", &from)).transpose()?.unwrap_or_else(|| to.before(RANGE));
     let step = asked.step.unwrap_or(1);
@@ -192,13 +200,18 @@ async fn load(
             "`from` must be before `to`, and `step` between 1 and 31622400",
         ));
     }
-    let read = tokio::task::spawn_blocking(move || history.load(function.as_bytes(), from, to, step));
-    let samples = match read.await {
-        Ok(Ok(samples)) => samples,
+    let unknown = format!("There is no function {function}, and no load of one");
+    let read = move || {
+        let is_known = is_there || history.knows(function.as_bytes())?;
+        is_known.then(|| history.load(function.as_bytes(), from, to, step)).transpose()
+    };
+    let steps = match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(steps)) => steps.ok_or_else(|| Problem::new(Kind::NOT_FOUND, unknown))?,
         Ok(Err(error)) => return Err(Problem::new(Kind::BROKEN, error.to_string())),
         Err(error) => return Err(Problem::new(Kind::BROKEN, error.to_string())),
     };
-    polled(&headers, &Load { items: samples.into_iter().map(Step::from).collect() })
+    let items = steps.samples.into_iter().map(Step::from).collect();
+    polled(&headers, &Load { step: steps.step, items })
 }
 
 /// A year.

@@ -45,7 +45,6 @@ struct Sum {
     ready: [usize; 3],
     scheduled: usize,
     held: usize,
-    workers: usize,
 }
 
 /// The server at one moment.
@@ -108,7 +107,7 @@ pub struct Change {
     pub scheduled: usize,
     /// Jobs that workers have.
     pub running: usize,
-    /// Connections that registered it; in all: registrations.
+    /// Connections that registered it; in all: any.
     pub workers: usize,
     /// Since when the first of the jobs that may be handed out could be.
     pub oldest: Option<Timestamp>,
@@ -175,7 +174,7 @@ impl Watch {
             ready: table.sum.ready,
             scheduled: table.sum.scheduled,
             running: reading.totals.running,
-            workers: table.sum.workers,
+            workers: reading.totals.workers,
             oldest: table.oldest(),
             counts: since,
         };
@@ -284,7 +283,6 @@ impl Sum {
         }
         self.scheduled += seen.scheduled.iter().sum::<usize>();
         self.held += seen.held;
-        self.workers += seen.workers;
     }
 
     fn remove(&mut self, seen: &SeenFunction) {
@@ -296,6 +294,5 @@ impl Sum {
         }
         self.scheduled -= seen.scheduled.iter().sum::<usize>();
         self.held -= seen.held;
-        self.workers -= seen.workers;
     }
 }

@@ -53,6 +53,8 @@ pub struct Totals {
     pub running: usize,
     /// Those that wait.
     pub waiting: Waiting,
+    /// Connections that can do something.
+    pub workers: usize,
     /// Those whose payloads are on disk only.
     pub on_disk_only: usize,
     /// Unique ids that a live job has.
@@ -82,6 +84,7 @@ impl Engine {
             jobs: self.jobs.len() - self.over.len(),
             waiting: self.waiting(),
             running: self.running,
+            workers: self.workers,
             on_disk_only: self.usage.evicted,
             uniques: self.uniques.len(),
             functions: self.functions.len(),

@@ -206,7 +206,7 @@ fn the_log_of_a_job_is_followed_until_it_ends() {
         ("GET /jobs/H:a:1/log?newer_than=5&limit=1000", 200, page(&[entry(9, "ended")], None)),
     ]);
     let told = api.run(&["job", "H:a:1", "log", "--follow"]).well();
-    assert_eq!(told, "2027-01-31T08:30:00.000000Z  submitted\n2027-01-31T08:30:00.000000Z  ended\n");
+    assert_eq!(told, "5  2027-01-31T08:30:00.000000Z  submitted\n9  2027-01-31T08:30:00.000000Z  ended\n");
 }
 
 #[test]

@@ -153,10 +153,10 @@ fn stands(api: &Api, handle: &str, was_there: bool) -> Result<Standing, Failure>
     }
 }
 
-/// When, what, and then whatever else is known.
+/// Its serial number, when, what, and then whatever else is known.
 fn entry_line(entry: &Value) -> String {
     let mut entry = entry.clone();
-    let head = format!("{}  {}", show::text(&entry, "at"), show::text(&entry, "what"));
+    let head = ["serial", "at", "what"].map(|field| show::text(&entry, field)).join("  ");
     if let Value::Object(fields) = &mut entry {
         fields.retain(|name, value| !matches!(&**name, "at" | "what" | "serial") && !value.is_null());
     }

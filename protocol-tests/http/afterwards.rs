@@ -153,6 +153,10 @@ fn all_that_a_worker_says_in_one_go_is_in_the_log() {
     assert_eq!(words(&all[22..]), ["data", "succeeded"]);
     assert_eq!((&all[22]["data"], &all[22]["data_base64"]), (&Value::Null, &json!("/wA=")));
     assert!(all[1]["worker"]["address"].is_string(), "{}", all[1]);
+    // Who had it is known also when that has left.
+    worker.leave();
+    eventually("it left", || api.all("/api/v1/workers").is_empty().then_some(()));
+    assert_eq!(api.all(&format!("/api/v1/jobs/{job}/log")), all);
 }
 
 #[test]

@@ -179,10 +179,14 @@ impl Seen {
             Record::Queued { id, .. } | Record::Scheduled { id, .. } => Some((id.0, 0)),
             _ => None,
         };
+        let standings: BTreeMap<u64, Standing> = records.iter().filter_map(standing).collect();
+        let has_run = |standing: &Standing| standing.attempts > 0 || standing.first_start.is_some();
+        let ran = standings.iter().filter(|(_, standing)| has_run(standing));
         Self {
             has_store: true,
+            noted: ran.map(|(id, _)| *id).collect(),
             log: records.iter().filter_map(number).collect(),
-            standings: records.iter().filter_map(standing).collect(),
+            standings,
             is_watched,
             ..Self::default()
         }

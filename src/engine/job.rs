@@ -90,6 +90,15 @@ struct More {
     over: Option<Box<Over>>,
 }
 
+/// An attempt, as it is remembered for a while.
+#[derive(Debug, Default)]
+pub(super) struct Ran {
+    pub attempts: u32,
+    pub first_start: Timestamp,
+    /// The serial number of its beginning.
+    pub serial: u64,
+}
+
 /// How long it waits to be started.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
@@ -111,7 +120,7 @@ struct Run {
     /// The earlier of the two ends.
     deadline: Option<Due>,
     numbers: StatusNumbers,
-    /// The second in which numbers were last written into the log; at first that of the beginning.
+    /// The second in which numbers were last written into the log.
     noted: u32,
     /// There are later numbers.
     has_untold: bool,
@@ -251,7 +260,7 @@ impl Job {
             lease,
             deadline: limit,
             numbers: StatusNumbers::default(),
-            noted: seconds(now),
+            noted: 0,
             has_untold: false,
             owes: None,
             is_cancelled: false,
@@ -358,6 +367,10 @@ impl Job {
     /// Takes over what a restart knows of it, but for its phase.
     pub fn stand_as(&mut self, id: JobId, standing: Standing, terms: Option<Terms>) {
         let has_run = standing.attempts > 0 || standing.first_start.is_some();
+        if has_run {
+            // What became of that is in its log.
+            self.set_noted();
+        }
         if has_run || (standing.losses, standing.place) != (0, id.0) || terms.is_some() {
             let more = self.more();
             (more.attempts, more.losses) = (standing.attempts, standing.losses);
@@ -460,7 +473,7 @@ impl Job {
         let started = self.last_start().map_or(0, seconds);
         let Some(run) = self.run_mut() else { return false };
         let now = seconds(now);
-        let is_due = now.saturating_sub(run.noted) > now.saturating_sub(started) / 100;
+        let is_due = now.saturating_sub(run.noted.max(started)) > now.saturating_sub(started) / 100;
         (run.numbers, run.has_untold) = (numbers, !is_due);
         if is_due {
             run.noted = now;
@@ -476,6 +489,14 @@ impl Job {
     /// The serial number of the beginning of the attempt that is under way.
     pub fn start_serial(&self) -> Option<u64> {
         self.run().map(|run| run.serial)
+    }
+
+    /// What is remembered of its last attempt, which is under way.
+    pub fn ran(&self) -> Ran {
+        let Some(more) = &self.more else { return Ran::default() };
+        let first_start = more.first_start.map_or(self.submitted, moment);
+        let serial = more.run.as_ref().map_or(0, |run| run.serial);
+        Ran { attempts: more.attempts, first_start, serial }
     }
 
     /// Who has it.

@@ -24,7 +24,11 @@ impl Engine {
         for id in held {
             self.put_back(id, Reason::Lost, out);
         }
-        self.peers.remove(conn);
+        if let Some(peer) = self.peers.remove(conn)
+            && peer.ties().has_worked()
+        {
+            self.recents.leave(conn, peer.address, peer.client_id);
+        }
         if let Some(function) = woken_for {
             self.wake(function, out);
         }

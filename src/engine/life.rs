@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::function::ending;
 use super::job::{Job, Over, Waiting};
 use super::note::{Retirement, What};
-use super::recent::End;
 use super::unique::Key;
 use super::{Engine, Outcome, Output, Reason, Record, reply};
 use crate::policy::{LONGEST, Retention, Rules};
@@ -16,20 +15,13 @@ use crate::protocol::{LARGE, Response, Work};
 use crate::types::{ConnId, FunctionId, JobId, RecordNo, Timestamp};
 
 impl Engine {
-    /// A worker has done its job. The caller tells who waits, whom this returns.
+    /// A worker has done its job, and nothing of it is to be kept. The caller tells who waits, whom this returns.
     pub(super) fn succeed(&mut self, id: JobId, by: ConnId, work: &Work, out: &mut impl Output) -> Waiting {
-        self.note_end(id, Outcome::Succeeded, self.jobs.get(id).is_some_and(Job::is_noted), out);
         let Some(mut job) = self.remove_job(id, out) else { return Waiting::new() };
         let waiting = if job.waiting().is_empty() { Waiting::new() } else { job.take_waiting() };
         self.functions.count_end(job.function, Outcome::Succeeded);
-        let end = End {
-            at: self.now,
-            serial: self.next_serial(),
-            worker: by,
-            address: self.peers.get(by).map(|peer| peer.address),
-            result_len: work.data_len(),
-        };
-        self.recents.push(id, &job, end);
+        let serial = self.next_serial();
+        self.recents.push(id, &job, serial, by, work.data_len());
         waiting
     }
 
@@ -306,7 +298,8 @@ impl Engine {
     }
 
     /// A job ends: it may not be there to tell how that came, if that is written at all.
-    fn note_end(&mut self, id: JobId, outcome: Outcome, is_written: bool, out: &mut impl Output) {
+    #[cold]
+    pub(super) fn note_end(&mut self, id: JobId, outcome: Outcome, is_written: bool, out: &mut impl Output) {
         let what = What::Ended(outcome);
         if !is_written {
             return self.note_live(id, what, out);

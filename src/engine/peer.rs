@@ -148,6 +148,11 @@ impl Ties {
         self.ended.push_back(job);
     }
 
+    /// Whether it ever held a job.
+    pub fn has_worked(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     pub fn has_ended(&self, job: JobId) -> bool {
         self.ended.contains(&job)
     }

@@ -1,9 +1,10 @@
 //! The jobs that succeeded most recently and of which nothing else is kept: one line each.
 
+use std::collections::BTreeMap;
+
 use smallvec::SmallVec;
 
-use super::job::Job;
-use crate::protocol::StatusNumbers;
+use super::job::{Job, Ran};
 use crate::types::{ConnId, FunctionId, IpAddr, JobId, Priority, Timestamp};
 
 /// Jobs that are remembered.
@@ -22,25 +23,19 @@ pub(super) struct Recent {
     pub payload_len: u32,
     pub submitted: Timestamp,
     pub first_start: Timestamp,
+    /// When its last attempt began, or a little later: this is the serial number of that, too.
     pub started: Timestamp,
+    /// The same of its end.
     pub ended: Timestamp,
-    /// Serial numbers of the beginning of its last attempt, and of its end.
-    pub serials: [u64; 2],
-    pub numbers: StatusNumbers,
     pub worker: ConnId,
-    pub address: Option<IpAddr>,
     pub result_len: u32,
 }
 
-/// How one of them ended.
+/// A worker that left.
 #[derive(Debug)]
-pub(super) struct End {
-    pub at: Timestamp,
-    pub serial: u64,
-    pub worker: ConnId,
-    /// Where that was.
-    pub address: Option<IpAddr>,
-    pub result_len: usize,
+pub(super) struct Left {
+    pub address: IpAddr,
+    pub client_id: Box<str>,
 }
 
 /// All of them.
@@ -49,27 +44,25 @@ pub(super) struct Recents {
     jobs: Vec<Recent>,
     /// Where the next one goes.
     next: usize,
+    /// Workers that had jobs and left: those that came last, as many as there are jobs.
+    left: BTreeMap<ConnId, Left>,
 }
 
 impl Recents {
     /// Remembers a job that was taken out of the tables and ends now.
-    pub fn push(&mut self, id: JobId, job: &Job, end: End) {
-        let End { at: ended, serial, worker, address, result_len } = end;
-        let started = job.last_start().unwrap_or(job.submitted);
+    pub fn push(&mut self, id: JobId, job: &Job, serial: u64, worker: ConnId, result_len: usize) {
+        let Ran { attempts, first_start, serial: started } = job.ran();
         let recent = Recent {
             id,
             function: job.function,
             priority: job.priority,
             kept: job.kept,
-            attempts: job.attempts(),
+            attempts,
             submitted: job.submitted,
-            first_start: job.first_start().unwrap_or(started),
-            started,
-            ended,
-            serials: [job.start_serial().unwrap_or(started.as_micros()), serial],
-            numbers: job.progress().numbers,
+            first_start,
+            started: Timestamp::from_micros(started),
+            ended: Timestamp::from_micros(serial),
             worker,
-            address,
             result_len: u32::try_from(result_len).unwrap_or(u32::MAX),
             unique: SmallVec::from_slice(job.content.unique()),
             payload_len: job.content.payload_len(),
@@ -82,6 +75,19 @@ impl Recents {
         if self.next == COUNT {
             self.next = 0;
         }
+    }
+
+    /// A worker that had jobs is gone.
+    pub fn leave(&mut self, worker: ConnId, address: IpAddr, client_id: Box<str>) {
+        self.left.insert(worker, Left { address, client_id });
+        if self.left.len() > COUNT {
+            self.left.pop_first();
+        }
+    }
+
+    /// A worker that left not long ago.
+    pub fn left(&self, worker: ConnId) -> Option<&Left> {
+        self.left.get(&worker)
     }
 
     /// A function is gone, and with it what is remembered of its jobs.

@@ -256,7 +256,9 @@ impl Engine {
         self.consider_eviction(id, record);
         // What happens to it from now on has a larger number, in this same microsecond too.
         self.serial = self.serial.max(self.now.as_micros());
-        self.note_live(id, What::Submitted, out);
+        if out.is_watched() {
+            self.note_live(id, What::Submitted, out);
+        }
         Ok(id)
     }
 

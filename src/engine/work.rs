@@ -33,7 +33,11 @@ impl Engine {
             }
             Update::Complete => {
                 let outcome = if job.is_cancelled() { Outcome::Cancelled } else { Outcome::Succeeded };
+                let is_noted = job.is_noted();
                 let waiting = if leaves_nothing(&self.functions.get(job.function).rules, job) {
+                    if is_noted || out.is_watched() {
+                        self.note_end(id, outcome, is_noted, out);
+                    }
                     self.succeed(id, conn, work, out)
                 } else {
                     self.finish(id, outcome, Some(&work.data()), out)

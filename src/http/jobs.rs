@@ -100,7 +100,7 @@ pub(super) struct Job {
     /// MIME type of its result, as its submit said.
     #[serde(skip_serializing_if = "Option::is_none")]
     mime: Option<String>,
-    /// Bytes of its result, if it has one that is in memory.
+    /// Bytes of its result; missing if it has none, or that is on disk only: after a restart, or while memory is short.
     #[serde(skip_serializing_if = "Option::is_none")]
     result_size: Option<u64>,
     /// How far its worker says that it is.

@@ -203,8 +203,8 @@ impl Source {
 
 /// An entry that the fields of a job tell, until it is written down.
 struct MadeUp {
-    /// When; what is written down of it has no smaller serial number.
-    at: Timestamp,
+    /// What is written down of it has no smaller serial number.
+    from: u64,
     /// The serial number, if no entry has it.
     serial: u64,
     fields: Map<String, Value>,
@@ -212,12 +212,11 @@ struct MadeUp {
 
 fn made_up(row: &JobRow) -> Vec<MadeUp> {
     let mut all = Vec::new();
-    let mut add = |at: Timestamp, serial: Option<u64>, what: &What| {
-        let (serial, fields) = (serial.unwrap_or(at.as_micros()), history::fields(what));
-        all.push(MadeUp { at, serial, fields });
+    let mut add = |from: u64, serial: u64, what: &What| {
+        all.push(MadeUp { from, serial, fields: history::fields(what) });
     };
-    if let Some(at) = row.submitted {
-        add(at, None, &What::Submitted);
+    if let Some(at) = row.submitted.map(Timestamp::as_micros) {
+        add(at, at, &What::Submitted);
     }
     if let Some(at) = row.last_start {
         let worker = row.worker.as_ref().map(|worker| Worker {
@@ -226,7 +225,8 @@ fn made_up(row: &JobRow) -> Vec<MadeUp> {
             client_id: worker.client_id.to_string(),
         });
         let what = What::Started { attempt: row.attempts.max(1), worker: worker.unwrap_or_default() };
-        add(at, row.start_serial, &what);
+        let serial = row.start_serial.unwrap_or(at.as_micros());
+        add(serial, serial, &what);
     }
     let outcome = match row.state {
         JobState::Succeeded => Some(Outcome::Succeeded),
@@ -235,7 +235,8 @@ fn made_up(row: &JobRow) -> Vec<MadeUp> {
         _ => None,
     };
     if let Some((at, outcome)) = row.ended.zip(outcome) {
-        add(at, row.end_serial, &What::Ended(outcome));
+        let at = at.as_micros();
+        add(at, row.end_serial.unwrap_or(at), &What::Ended(outcome));
     }
     all
 }
@@ -251,8 +252,8 @@ fn merge(
     let notes = history.notes(id, newer_than, limit)?;
     let mut entries: Vec<_> = notes.into_iter().map(|note| (note.serial, note.fields())).collect();
     let mut last = 0;
-    for MadeUp { at, serial, fields } in made_up {
-        let near = history.notes(id, at.as_micros().saturating_sub(1), NEAR)?;
+    for MadeUp { from, serial, fields } in made_up {
+        let near = history.notes(id, from.saturating_sub(1), NEAR)?;
         let written = near.iter().find(|note| is_same(&fields, &note.fields()));
         if let Some(written) = written {
             last = written.serial;
@@ -277,9 +278,8 @@ fn merge(
 /// Whether two entries tell of the same thing, if they are of about the same time.
 fn is_same(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
     let word = |fields: &Map<String, Value>| fields.get("what").and_then(Value::as_str).map(str::to_owned);
-    let (Some(one_word), Some(other_word)) = (word(one), word(other)) else { return false };
-    (is_end_word(&one_word) && is_end_word(&other_word))
-        || (one_word == other_word && one.get("attempt") == other.get("attempt"))
+    let (one, other) = (word(one).unwrap_or_default(), word(other).unwrap_or_default());
+    one == other || (is_end_word(&one) && is_end_word(&other))
 }
 
 fn is_end_word(what: &str) -> bool {

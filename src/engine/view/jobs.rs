@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::engine::function::ending;
 use crate::engine::job::{Job, State};
-use crate::engine::recent::Recent;
+use crate::engine::recent::{Left, Recent};
 use crate::engine::{Engine, Outcome, Reason};
 use crate::policy::Terms;
 use crate::protocol::{LARGE, StatusNumbers};
@@ -198,8 +198,8 @@ impl Engine {
 
     pub(super) fn to_recent_row(&self, recent: &Recent) -> JobRow {
         let gone = || {
-            let address = recent.address?;
-            Some(WorkerRef { id: recent.worker, address, client_id: Box::default() })
+            let Left { address, client_id } = self.recents.left(recent.worker)?;
+            Some(WorkerRef { id: recent.worker, address: *address, client_id: client_id.clone() })
         };
         JobRow {
             id: recent.id,
@@ -215,8 +215,8 @@ impl Engine {
             last_start: Some(recent.started),
             deadline: None,
             ended: Some(recent.ended),
-            start_serial: Some(recent.serials[0]),
-            end_serial: Some(recent.serials[1]),
+            start_serial: Some(recent.started.as_micros()),
+            end_serial: Some(recent.ended.as_micros()),
             reason: None,
             kept_until: None,
             attempts: recent.attempts,
@@ -224,7 +224,7 @@ impl Engine {
             reducer: Box::default(),
             terms: Terms::default(),
             result_size: Some(u64::from(recent.result_len)),
-            progress: (recent.numbers != StatusNumbers::default()).then_some(recent.numbers),
+            progress: None,
             worker: self.to_worker_ref(recent.worker).or_else(gone),
             waiting_clients: 0,
             payload_size: recent.payload_len,

@@ -64,8 +64,7 @@ impl Engine {
             Reason::Lost => rules.retry_lost,
             Reason::Expired => false,
         };
-        if is_unwanted
-            || !is_tried || attempts_of(rules, job).is_some_and(|most| job.attempts() >= most) {
+        if is_unwanted || !is_tried || attempts_of(rules, job).is_some_and(|most| job.attempts() >= most) {
             self.note_attempt(id, reason, None, out);
             return self.finish(id, Outcome::Failed(reason), result, out);
         }

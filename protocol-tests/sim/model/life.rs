@@ -65,7 +65,8 @@ impl Model {
             Reason::Lost => rules.retry_lost,
             Reason::Expired => unreachable!("it was not attempted"),
         };
-        let is_over = is_unwanted || !is_tried || self.most_attempts(job).is_some_and(|most| job.attempts >= most);
+        let is_over =
+            is_unwanted || !is_tried || self.most_attempts(job).is_some_and(|most| job.attempts >= most);
         let again = self.check_attempt(index, reason, is_over, &rules, seen);
         if is_over {
             self.finish(index, Outcome::Failed(reason), result, seen);

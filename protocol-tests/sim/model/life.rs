@@ -280,6 +280,7 @@ impl Model {
         let (number, patience) = (job.number.expect("it was named"), self.patience(job, since));
         self.jobs[index].patience = patience;
         if let Some(when) = self.jobs[index].deadline().filter(|when| *when <= self.now) {
+            self.note_open();
             self.come_due(when, number, seen);
         }
     }

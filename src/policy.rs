@@ -568,8 +568,10 @@ mod tests {
                 .unwrap(),
             policy
         );
-        let said = serde_json::from_str::<Policy>(r#"{"max_waiting_bytes":"1MiB"}"#).unwrap();
-        assert_eq!(said.max_waiting_bytes, Some(1 << 20));
+        for (size, bytes) in [("1MiB", 1 << 20), ("5 KB", 5000), ("0B", 0), ("7 B", 7), ("7", 7)] {
+            let said = serde_json::from_str::<Policy>(&format!(r#"{{"max_waiting_bytes":"{size}"}}"#));
+            assert_eq!(said.unwrap().max_waiting_bytes, Some(bytes));
+        }
         assert!(serde_json::from_str::<Policy>(r#"{"max_waiting_bytes":"9EiB"}"#).is_err());
         assert!(serde_json::from_str::<Policy>(r#"{"lease":-1}"#).is_err());
         assert!(serde_json::from_str::<Policy>(r#"{"leese":1}"#).is_err());

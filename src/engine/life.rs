@@ -20,8 +20,8 @@ impl Engine {
         let Some(mut job) = self.remove_job(id, out) else { return Waiting::new() };
         let waiting = if job.waiting().is_empty() { Waiting::new() } else { job.take_waiting() };
         self.functions.count_end(job.function, Outcome::Succeeded);
-        let serial = self.next_serial();
-        self.recents.push(id, &job, serial, by, work.data_len());
+        // The end's number, as it was told if it was.
+        self.recents.push(id, &job, self.serial, by, work.data_len());
         waiting
     }
 

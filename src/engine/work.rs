@@ -37,6 +37,8 @@ impl Engine {
                 let waiting = if leaves_nothing(&self.functions.get(job.function).rules, job) {
                     if is_noted || out.is_watched() {
                         self.note_end(id, outcome, is_noted, out);
+                    } else {
+                        self.next_serial();
                     }
                     self.succeed(id, conn, work, out)
                 } else {

@@ -131,6 +131,7 @@ fn a_token_for_some_functions_stops_no_worker_that_does_others_too() {
     let images = api.with_token(&images);
     let mut both = server.connect();
     both.can_do("img.a");
+    both.settle();
     let id = images.all("/api/v1/workers")[0]["id"].as_u64().unwrap();
     let act = |action: &str| images.send("POST", &format!("/api/v1/workers/{id}/{action}"), &[], &[]);
     both.can_do("mail");

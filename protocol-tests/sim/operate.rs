@@ -49,12 +49,17 @@ impl World<'_> {
         }
     }
 
-    /// Mostly a job that is there, in any state.
+    /// Mostly a job that is there, in any state; gladly one that is over and whose result someone still waits for, which
+    /// is rare.
     fn control_any(&mut self) {
         let rng = &mut self.scene.rng;
-        let jobs = self.model.jobs.iter().chain(&self.model.over).filter_map(|job| job.number);
-        let mut numbers: Vec<u64> = jobs.collect();
-        numbers.push(self.scene.swarm.first_number);
+        let awaited = self.model.over.iter().filter(|job| !job.waiting.is_empty());
+        let mut numbers: Vec<u64> = awaited.filter_map(|job| job.number).collect();
+        if numbers.is_empty() || rng.bool() {
+            let jobs = self.model.jobs.iter().chain(&self.model.over).filter_map(|job| job.number);
+            numbers = jobs.collect();
+            numbers.push(self.scene.swarm.first_number);
+        }
         let number = choice(rng, &numbers);
         let action = choice(&mut self.scene.rng, &ACTIONS);
         self.control(number, action);

@@ -1,5 +1,6 @@
 //! What is told of a job after it happened, and while it does: its log, its result, and the events of all jobs.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Api, serve};
 use crate::command_line::run::text;
 use crate::support::peer::request;
-use crate::support::{Server, eventually};
+use crate::support::{Server, eventually, kind};
 
 /// Reads a stream of events: their names and data.
 struct Events(BufReader<Box<dyn std::io::Read>>);
@@ -427,4 +428,27 @@ fn within_the_unique_window_a_job_that_ended_is_the_answer_also_after_a_restart(
     answered(&server);
     api.send("DELETE", &format!("/api/v1/jobs/{first}"), &[], b"").ok();
     assert_ne!(server.connect().submit("f", "said", b"x"), first);
+}
+
+/// All of a moment has the same time, and numbers run ahead of it.
+#[test]
+fn the_end_is_told_once_however_much_was_said_in_its_moment() {
+    let (server, api) = serve(&["--store", "memory"]);
+    let job = api.submit(&json!({"function": "f", "keep": 600}));
+    let mut worker = server.connect();
+    worker.can_do("f");
+    worker.take_job();
+    let say = |kind, body: &[u8]| request(kind, &[job.as_bytes(), body].join(&0));
+    let all = [say(kind::WORK_WARNING, b"\x80").repeat(700), say(kind::WORK_COMPLETE, b"done")].concat();
+    worker.send_raw(&all);
+    worker.settle();
+    let entries = eventually("all is written", || {
+        let entries = api.all(&format!("/api/v1/jobs/{job}/log?limit=1000"));
+        (entries.len() >= 703).then_some(entries)
+    });
+    assert_eq!(entries.len(), 703);
+    assert_eq!(words(&entries[700..]), ["warning", "warning", "succeeded"]);
+    assert_eq!(entries[701]["data_base64"], "gA==");
+    let serials: BTreeSet<_> = entries.iter().filter_map(|entry| entry["serial"].as_u64()).collect();
+    assert_eq!(serials.len(), entries.len());
 }

@@ -487,6 +487,7 @@ mod tests {
         for (table, why) in [
             ("[policy.\"\"]\npaused = true", "names no function"),
             ("[policy.img.resize]\nattempts = 3", "[policy.\"img.resize\"]"),
+            ("[policy.img.a.b]\nattempts = 3", "[policy.\"img.a.b\"]"),
             ("[policy.f]\nretry_failed = true\nretry-failed = false", "is said twice"),
         ] {
             let message = refusal_of_file(table);

@@ -200,8 +200,9 @@ impl<'de> Deserialize<'de> for Policies {
             }
             let mut rules = toml::Table::new();
             for (key, value) in table {
-                if value.is_table() {
-                    let whole = format!("{pattern}.{key}");
+                if let toml::Value::Table(inner) = &value {
+                    let whole =
+                        [&*pattern, &*key].into_iter().chain(dotted(inner)).collect::<Vec<_>>().join(".");
                     return wrong(&format_args!("a name with a dot needs quotes: [policy.{whole:?}]"));
                 }
                 if rules.insert(key.replace('-', "_"), value).is_some() {
@@ -214,6 +215,14 @@ impl<'de> Deserialize<'de> for Policies {
             }
         };
         tables.into_iter().map(policy).collect::<Result<_, _>>().map(Policies)
+    }
+}
+
+/// The rest of a name with dots that was taken for tables within tables.
+fn dotted(table: &toml::Table) -> Vec<&str> {
+    match table.iter().next() {
+        Some((key, toml::Value::Table(inner))) => [&**key].into_iter().chain(dotted(inner)).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -46,7 +46,7 @@ use foldhash::quality::FixedState;
 
 pub use self::admin::{Lister, Undropped};
 pub use self::control::{Action, Did, Undone};
-pub use self::note::{Life, Note, Reach, Retirement, What, Worker};
+pub use self::note::{Life, Note, Reach, Retirement, SAID, What, Worker};
 pub use self::output::{Deed, Drain, Load, Output};
 pub use self::policies::{Origin, check_pattern};
 pub use self::record::{Outcome, Phase, Reason, Record, Standing};

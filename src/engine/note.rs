@@ -12,6 +12,9 @@ use crate::protocol::StatusNumbers;
 use crate::trace_context::TraceContext;
 use crate::types::{ConnId, JobId, Priority, Timestamp};
 
+/// Bytes of what a worker said that are noted: the last ones.
+pub const SAID: usize = 1024;
+
 /// One thing that happened to a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Note {
@@ -60,9 +63,9 @@ pub enum What {
     },
     /// Its worker said how far it is.
     Progress(StatusNumbers),
-    /// Its worker sent WORK_DATA; the last part of it, if it is long.
+    /// Its worker sent WORK_DATA; the last [`SAID`] bytes of it.
     Data(Bytes),
-    /// Its worker sent WORK_WARNING; the last part of it, if it is long.
+    /// Its worker sent WORK_WARNING; the last [`SAID`] bytes of it.
     Warning(Bytes),
     /// An attempt came to nothing.
     AttemptEnded {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::job::{Job, State};
 use super::life::leaves_nothing;
-use super::{Engine, Outcome, Output, Reason, What, refuse, reply};
+use super::{Engine, Outcome, Output, Reason, SAID, What, refuse, reply};
 use crate::protocol::{Handle, Kind, Refusal, Response, Update, Work};
 use crate::types::{ConnId, JobId};
 
@@ -75,10 +75,9 @@ impl Engine {
 
     /// The end of what a worker said goes into the job's log.
     fn note_said(&mut self, id: JobId, what: fn(Bytes) -> What, work: &Work, out: &mut impl Output) {
-        const MOST: usize = 1024;
         let said = work.data();
         // A copy: the body may be part of a large one that is not to be kept for it.
-        let end = Bytes::copy_from_slice(&said[said.len().saturating_sub(MOST)..]);
+        let end = Bytes::copy_from_slice(&said[said.len().saturating_sub(SAID)..]);
         self.note(id, what(end), out);
     }
 

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Audit, Entry};
-use crate::engine::{Deed, Note, Outcome, What, Worker};
+use crate::engine::{Deed, Note, Outcome, SAID, What, Worker};
 use crate::types::{Priority, Timestamp};
 
 /// The kind of entries that are JSON.
@@ -86,8 +86,8 @@ fn worker(worker: &Worker) -> Option<Value> {
 
 /// The end of what a worker said; as text if it is such, but for a character that was cut in two.
 fn said(word: &str, body: &[u8]) -> Value {
-    let is_inside = |byte: &u8| byte & 0xc0 == 0x80;
-    let cut = body.iter().take(3).take_while(|byte| is_inside(byte)).count();
+    let is_inside = |byte: &&u8| **byte & 0xc0 == 0x80;
+    let cut = if body.len() < SAID { 0 } else { body.iter().take(3).take_while(is_inside).count() };
     match std::str::from_utf8(&body[cut..]) {
         Ok(text) => json!({"what": word, "data": text}),
         Err(_) => json!({"what": word, "data_base64": BASE64_STANDARD.encode(body)}),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::load::{COARSE, FINE, GRAINS, MIDDLE, PERIOD};
 use super::prune::first_period;
@@ -40,10 +40,20 @@ impl History {
         let find =
             "SELECT serial, kind, data FROM note WHERE job = ?1 AND serial > ?2 ORDER BY serial LIMIT ?3";
         let mut statement = connection.prepare_cached(find)?;
-        let rows = statement.query_map(params![key(job.0), key(after), key(limit as u64)], |row| {
-            let serial: i64 = row.get(0)?;
-            Ok(Entry { job, serial: serial.unsigned_abs(), kind: row.get(1)?, data: row.get(2)? })
-        })?;
+        let range = params![key(job.0), key(after), key(limit as u64)];
+        let rows = statement.query_map(range, |row| to_entry(job, row))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The last entries in the log of a job, newest first.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn last_notes(&self, job: JobId, limit: usize) -> Result<Vec<Entry>, HistoryError> {
+        let connection = lock(&self.connection);
+        let find = "SELECT serial, kind, data FROM note WHERE job = ?1 ORDER BY serial DESC LIMIT ?2";
+        let mut statement = connection.prepare_cached(find)?;
+        let rows = statement.query_map(params![key(job.0), key(limit as u64)], |row| to_entry(job, row))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -148,6 +158,11 @@ impl History {
             bounds.map(|(grain, first, end)| Piece { grain, from: from.max(first), to: to.min(end) });
         pieces.into_iter().filter(|piece| piece.from < piece.to).collect()
     }
+}
+
+fn to_entry(job: JobId, row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let serial: i64 = row.get(0)?;
+    Ok(Entry { job, serial: serial.unsigned_abs(), kind: row.get(1)?, data: row.get(2)? })
 }
 
 /// The beginning of what is written.

@@ -106,7 +106,7 @@ pub(super) struct Job {
     /// How far its worker says that it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
-    /// Who has it.
+    /// Who has it; of one that succeeded and of which only a line is kept: who had it.
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<Worker>,
     /// How many submits wait for it.

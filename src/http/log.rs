@@ -253,7 +253,15 @@ fn merge(
     let mut entries: Vec<_> = notes.into_iter().map(|note| (note.serial, note.fields())).collect();
     let mut last = 0;
     for MadeUp { from, serial, fields } in made_up {
-        let near = history.notes(id, from.saturating_sub(1), NEAR)?;
+        // An end is among the last, however much came in its moment.
+        let near = if is_end(&fields) {
+            let mut last = history.last_notes(id, NEAR)?;
+            last.retain(|note| note.serial >= from);
+            last.reverse();
+            last
+        } else {
+            history.notes(id, from.saturating_sub(1), NEAR)?
+        };
         let written = near.iter().find(|note| is_same(&fields, &note.fields()));
         if let Some(written) = written {
             last = written.serial;
@@ -280,6 +288,10 @@ fn is_same(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
     let word = |fields: &Map<String, Value>| fields.get("what").and_then(Value::as_str).map(str::to_owned);
     let (one, other) = (word(one).unwrap_or_default(), word(other).unwrap_or_default());
     one == other || (is_end_word(&one) && is_end_word(&other))
+}
+
+fn is_end(fields: &Map<String, Value>) -> bool {
+    fields.get("what").and_then(Value::as_str).is_some_and(is_end_word)
 }
 
 fn is_end_word(what: &str) -> bool {

@@ -205,8 +205,12 @@ fn what_is_held_paused_limited_and_how_long_it_waits_is_told() {
         rate: Some(0.5),
         ..Policy::default()
     };
-    house.broker.set_policy(NOON, "slow*", Some(limits)).0.expect("it is kept nowhere");
     house.say(&[(Kind::SubmitJobBg, &[b"slow", b"", b"x"]), (Kind::SubmitJobBg, &[b"slow", b"", b"x"])]);
+    house.say(&[(Kind::SubmitJobBg, &[b"slower", b"", b"x"])]);
+    assert!(house.page(Format::Prometheus, Watch::FUNCTIONS).contains("_paused{function=\"slower\"} 0\n"));
+    // Nothing else happens to the functions.
+    house.broker.set_policy(NOON, "slow*", Some(limits)).0.expect("it is kept nowhere");
+    assert!(house.page(Format::Prometheus, Watch::FUNCTIONS).contains("_paused{function=\"slower\"} 1\n"));
     let (done, _) = house.broker.control(NOON, &[JobId(1)], Action::Hold);
     assert_eq!(done, [Ok(Did::Held)]);
     let due = (NOON.as_secs() + 2).to_string();

@@ -333,16 +333,19 @@ fn a_unique_id_finds_its_jobs_wherever_they_are() {
     act(&cancelling, "cancel");
     let queued = submit();
     act(&retried, "retry");
+    let elsewhere = peer.submit_bg("g", "u", b"x");
+    let page = api.look("/api/v1/jobs?unique=u&limit=1");
+    assert_eq!(handles(page["items"].as_array().unwrap()), [&queued], "as many as are asked for");
     for (filter, found) in [
-        ("", vec![&queued, &retried, &cancelling, &cancelled, &failed]),
-        ("&limit=1", vec![&queued, &retried, &cancelling, &cancelled, &failed]),
+        ("", vec![&queued, &elsewhere, &retried, &cancelling, &cancelled, &failed]),
+        ("&limit=1", vec![&queued, &elsewhere, &retried, &cancelling, &cancelled, &failed]),
         ("&limit=2&function=f", vec![&queued, &retried, &cancelling, &cancelled, &failed]),
         ("&state=failed", vec![&failed]),
         ("&state=cancelled&limit=1", vec![&cancelled]),
         ("&state=cancelling", vec![&cancelling]),
-        ("&state=queued&limit=1", vec![&queued, &retried]),
+        ("&state=queued&limit=1", vec![&queued, &elsewhere, &retried]),
         ("&worker=2", vec![&cancelling]),
-        ("&function=g", vec![]),
+        ("&function=g", vec![&elsewhere]),
     ] {
         assert_eq!(handles(&api.all(&format!("/api/v1/jobs?unique=u{filter}"))), found, "{filter}");
     }

@@ -430,7 +430,8 @@ impl Functions {
 
     /// From now on this holds for its jobs. To be followed by waking.
     pub fn set_rules(&mut self, id: FunctionId, rules: Arc<Rules>) {
-        let function = self.get_mut(id);
+        // Who watches is told of it, too.
+        let function = self.change(id);
         let is_same_rate = (function.rules.spacing, function.rules.burst) == (rules.spacing, rules.burst);
         function.has_gates = has_gates(&rules);
         function.rules = rules;

@@ -100,14 +100,21 @@ impl Uniques {
         }
     }
 
-    /// The live jobs with this unique id, of all functions, at most so many.
-    pub fn all(&self, jobs: &Jobs, unique: &[u8], most: usize) -> Vec<JobId> {
+    /// The jobs with this unique id that the index has, at most one for each function, from this function on.
+    pub fn owners(
+        &self,
+        jobs: &Jobs,
+        unique: &[u8],
+        from: FunctionId,
+    ) -> impl Iterator<Item = (FunctionId, JobId)> + '_ {
         let key = Key::Unique(unique);
-        match self.entry(jobs, self.hash(key), key).map(Entry::owners) {
-            None => Vec::new(),
-            Some(Owners::One(id)) => vec![id],
-            Some(Owners::Many(slot)) => self.many[slot].values().take(most).copied().collect(),
-        }
+        let (one, many) = match self.entry(jobs, self.hash(key), key).map(Entry::owners) {
+            None => (None, None),
+            Some(Owners::One(id)) => (jobs.get(id).map(|job| (job.function, id)), None),
+            Some(Owners::Many(slot)) => (None, Some(self.many[slot].range(from..))),
+        };
+        let many = many.into_iter().flatten().map(|(function, id)| (*function, *id));
+        one.into_iter().filter(move |(function, _)| *function >= from).chain(many)
     }
 
     /// Adds a job that joined none and is not in the table yet.

@@ -11,7 +11,7 @@ use super::problem::{Kind, Problem};
 use crate::broker::turn;
 use crate::clock::Stopwatch;
 use crate::engine::view::{Bounds, JobCursor, Piece};
-use crate::types::{ConnId, JobId, Priority, Timestamp};
+use crate::types::{ConnId, FunctionId, JobId, Priority, Timestamp};
 
 /// Rows of a page unless the caller says otherwise, and the most that it may say.
 pub(super) const DEFAULT: usize = 100;
@@ -91,6 +91,7 @@ impl Cursor for JobCursor {
     fn to_text(&self) -> String {
         match self {
             JobCursor::Number(id) => format!("n{}", id.0),
+            JobCursor::Named(function) => format!("u{}", function.0),
             JobCursor::Ready(priority, place, id) => format!("r{}.{place}.{}", *priority as usize, id.0),
             JobCursor::Running(conn, id) => format!("w{conn}.{}", id.0),
             JobCursor::Due(when, id) => format!("d{}.{}", when.as_micros(), id.0),
@@ -105,6 +106,7 @@ impl Cursor for JobCursor {
         let numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
         Some(match (text.as_bytes()[0], &numbers[..]) {
             (b'n', [id]) => JobCursor::Number(JobId(*id)),
+            (b'u', [function]) => JobCursor::Named(FunctionId(u32::try_from(*function).ok()?)),
             (b'r', [priority, place, id]) => {
                 let priority = Priority::ALL.get(usize::try_from(*priority).ok()?)?;
                 JobCursor::Ready(*priority, *place, JobId(*id))
@@ -161,6 +163,7 @@ mod tests {
         let (job, conn, when) = (JobId(u64::MAX), ConnId(7), Timestamp::from_micros(3));
         let cursors = [
             JobCursor::Number(job),
+            JobCursor::Named(FunctionId(7)),
             JobCursor::Ready(Priority::Low, 5, job),
             JobCursor::Running(conn, job),
             JobCursor::Due(when, job),

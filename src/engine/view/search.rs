@@ -8,7 +8,7 @@ use super::{Bounds, Piece, is_visible};
 use crate::engine::Engine;
 use crate::engine::job::{Job, State};
 use crate::protocol::LARGE;
-use crate::types::{ConnId, JobId, Pattern, Priority, Timestamp};
+use crate::types::{ConnId, FunctionId, JobId, Pattern, Priority, Timestamp};
 
 /// A job that was looked for.
 #[derive(Clone, Debug)]
@@ -50,8 +50,10 @@ pub struct JobFilter<'a> {
 /// Where a list of jobs goes on. Which of these a list uses depends on its filter alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JobCursor {
-    /// All jobs by their numbers, from this one on.
+    /// All jobs by their numbers, from this one on; of those with a unique id, those that stand apart.
     Number(JobId),
+    /// Those with a unique id, by their functions, from this one on.
+    Named(FunctionId),
     /// Those of one function that may be handed out, in their order, from this place on.
     Ready(Priority, u64, JobId),
     /// Those that workers have, from this one of this connection on.
@@ -96,7 +98,7 @@ impl JobFilter<'_> {
     /// Where the list with this filter begins.
     pub fn first(&self) -> JobCursor {
         if self.indexed_unique().is_some() {
-            return JobCursor::Number(JobId(0));
+            return JobCursor::Named(FunctionId(0));
         }
         match (self.state, self.worker, self.exact_function()) {
             (_, Some(worker), _) => JobCursor::Running(worker, JobId(0)),
@@ -117,9 +119,8 @@ impl JobFilter<'_> {
                 JobCursor::Running(..) | JobCursor::Due(..) | JobCursor::Held(..) | JobCursor::Over(..),
             ) => self.state.is_none(),
             (_, JobCursor::Recent(..)) => self.ends_with_recent(),
-            (JobCursor::Number(_), JobCursor::Over(..)) => {
-                self.indexed_unique().is_some() && self.may_be_over()
-            }
+            (JobCursor::Named(_), JobCursor::Number(_)) => self.may_be_live(),
+            (JobCursor::Named(_), JobCursor::Over(..)) => self.may_be_over(),
             (JobCursor::Running(..), JobCursor::Running(conn, _)) => {
                 self.worker.is_none_or(|worker| worker == conn)
             }
@@ -130,6 +131,11 @@ impl JobFilter<'_> {
     /// Whether those that succeeded lately come last.
     fn ends_with_recent(&self) -> bool {
         self.state.is_none_or(|state| state == JobState::Succeeded) && self.worker.is_none()
+    }
+
+    /// Whether those that are not over may fit.
+    fn may_be_live(&self) -> bool {
+        self.state.is_none_or(|state| !state.is_over())
     }
 
     /// Whether those that are over and kept may fit.
@@ -175,7 +181,8 @@ impl Looking<'_> {
             };
         }
         match from {
-            JobCursor::Number(from) if let Some(unique) = filter.indexed_unique() => self.named(unique, from),
+            JobCursor::Named(from) => self.named(from),
+            JobCursor::Number(from) if filter.indexed_unique().is_some() => self.apart(from),
             JobCursor::Number(from) => {
                 for (id, job) in engine.jobs.from(from) {
                     if self.is_done() {
@@ -218,30 +225,41 @@ impl Looking<'_> {
         }
     }
 
-    /// Those with this unique id. The index knows the live ones, at most one for each function, but for a few that stand
-    /// apart; those that are over are gone through.
-    fn named(&mut self, unique: &[u8], from: JobId) -> Option<JobCursor> {
+    /// Those with the unique id that is asked for. The index knows the live ones, at most one for each function, but for a
+    /// few that stand apart; those that are over are gone through.
+    fn named(&mut self, from: FunctionId) -> Option<JobCursor> {
         let (engine, filter) = (self.engine, self.filter);
-        if filter.state.is_none_or(|state| !state.is_over()) {
-            let indexed = if from == JobId(0) {
-                engine.uniques.all(&engine.jobs, unique, self.bounds.looks)
-            } else {
-                Vec::new()
-            };
-            let is_live = |id: &JobId| engine.jobs.get(*id).is_some_and(|job| job.over().is_none());
-            for id in indexed.into_iter().filter(is_live) {
-                self.look(id);
-            }
-            for id in engine.apart.range(from.max(JobId(1))..) {
-                if self.is_done() {
-                    return Some(JobCursor::Number(*id));
-                }
-                if is_live(id) {
-                    self.look(*id);
-                }
-            }
+        if !filter.may_be_live() {
+            return self.then_over();
         }
-        if filter.may_be_over() { self.go_on(JobCursor::Over(LATEST, JobId(u64::MAX))) } else { None }
+        for (function, id) in engine.uniques.owners(&engine.jobs, filter.indexed_unique()?, from) {
+            if self.is_done() {
+                return Some(JobCursor::Named(function));
+            }
+            self.look_if_live(id);
+        }
+        self.apart(JobId(0))
+    }
+
+    fn apart(&mut self, from: JobId) -> Option<JobCursor> {
+        for id in self.engine.apart.range(from..) {
+            if self.is_done() {
+                return Some(JobCursor::Number(*id));
+            }
+            self.look_if_live(*id);
+        }
+        self.then_over()
+    }
+
+    fn look_if_live(&mut self, id: JobId) {
+        match self.engine.jobs.get(id).filter(|job| job.over().is_none()) {
+            Some(job) => self.look_at(id, job),
+            None => self.looked += 1,
+        }
+    }
+
+    fn then_over(&mut self) -> Option<JobCursor> {
+        if self.filter.may_be_over() { self.go_on(JobCursor::Over(LATEST, JobId(u64::MAX))) } else { None }
     }
 
     /// The latest first.

@@ -40,7 +40,7 @@ fn one_view_is_printed_for_a_pipe() {
     let lines: Vec<&str> = view.lines().collect();
     assert!(lines[0].starts_with("gearhouse 9.8.7  2 functions  75 waiting  2 running"), "{view}");
     let titles: Vec<&str> = lines[1].split_whitespace().collect();
-    assert_eq!(titles[..4], ["Name", "Workers", "waiTing", "Running"], "{view}");
+    assert_eq!(titles[..4], ["Name", "Workers", "Waiting", "Running"], "{view}");
     let resize: Vec<&str> = lines[2].split_whitespace().collect();
     assert_eq!(resize[..4], ["resize", "2", "70", "1"], "{view}");
     assert!(resize[4].starts_with("1m"), "{view}");

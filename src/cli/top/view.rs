@@ -14,12 +14,12 @@ use super::sample::{CURVE, History, Row, SortBy};
 
 const KEYS: &str = "q quit  sort by n w t r a i o f  / filter  x active only  space stop";
 
-/// Titles with the column that they sort by, and their widths; the four of `gearman_top` come first. The key of a column is
-/// the capital letter of its title.
+/// Titles with the column that they sort by, and their widths; the four of `gearman_top` come first. [`KEYS`] has the keys in
+/// this order.
 const COLUMNS: [(&str, Option<SortBy>, u16); 9] = [
     ("Name", Some(SortBy::Name), 0),
     ("Workers", Some(SortBy::Workers), 7),
-    ("waiTing", Some(SortBy::Waiting), 7),
+    ("Waiting", Some(SortBy::Waiting), 7),
     ("Running", Some(SortBy::Running), 7),
     ("Age", Some(SortBy::Age), 6),
     ("In/s", Some(SortBy::In), 6),

@@ -68,3 +68,9 @@ fn names(known: &HeaderValue, tag: &str) -> bool {
 fn text(value: &impl Serialize) -> Result<String, Problem> {
     serde_json::to_string(value).map_err(|error| Problem::new(Kind::BROKEN, error.to_string()))
 }
+
+/// What is not so is not said.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+pub(super) fn is_false(is_so: &bool) -> bool {
+    !*is_so
+}

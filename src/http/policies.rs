@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Reader;
-use super::answer::{json, polled};
+use super::answer::{is_false, json, polled};
 use super::body;
 use super::document::NewPolicy;
 use super::operate::{Desk, to_outcome};
@@ -276,10 +276,6 @@ struct Paused {
     /// There is no such function yet: it holds from when there is.
     #[serde(skip_serializing_if = "is_false")]
     unknown: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// Hand out no jobs of a function

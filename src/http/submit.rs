@@ -18,6 +18,8 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Caller, Submitter};
+use super::answer::{self, is_false};
+use super::body;
 use super::idempotency::{self, Answer, Verdict};
 use super::params::{Name, Params, PriorityName};
 use super::problem::{Described, Kind, Problem};
@@ -25,7 +27,6 @@ use super::session::Session;
 use super::shared::{Queues, Shared};
 use super::values::Raw;
 use super::wait::{Finished, Followed, Following, ManyFinished, What, follow};
-use super::{answer, body};
 use crate::broker::Broker;
 use crate::policy::{Terms, seconds, whole};
 use crate::protocol::{self, Mode, Spec, Submit};
@@ -218,11 +219,6 @@ struct Submitted {
     /// function's `unique_window`.
     #[serde(skip_serializing_if = "is_false")]
     joined: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-pub(super) fn is_false(is_so: &bool) -> bool {
-    !*is_so
 }
 
 /// What became of each job of an array, in its order.

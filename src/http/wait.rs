@@ -12,10 +12,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::answer;
+use super::answer::{self, is_false};
 use super::problem::{Described, Kind, Problem};
 use super::session::{Ended, Session};
-use super::submit::is_false;
 use super::values::text_or_base64;
 use crate::engine::Reason;
 use crate::engine::view::JobState;
